@@ -1,0 +1,1 @@
+"""Fine-tune, measure and publish Vision Transformers."""

@@ -1,0 +1,1 @@
+"""See a Vision Transformer work: the app and the maths behind it."""

@@ -1,0 +1,8 @@
+"""The one kind of error a person can act on."""
+
+
+class UserError(ValueError):
+    """Something the user can put right. The message is one plain line: what is wrong, and what to do.
+
+    Command lines print it after `error:` and exit with 2; the page shows it as a notice.
+    """
