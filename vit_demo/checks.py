@@ -1,0 +1,39 @@
+"""Checks of single values that a stranger's file gives. `name` is what the user calls the model."""
+
+import re
+
+from vit_demo.errors import UserError
+
+
+def shown(value: object) -> str:
+    """A stranger's value in a message of ours: short, and without the characters that markup is made of."""
+    return re.sub(r"[^\w .:/+-]", "?", str(value))[:40] or "empty"
+
+
+def refuse_above(name: str, what: str, value: float, limit: float) -> None:
+    if value > limit:
+        raise UserError(f"{name}: it is too large to open here: its {what} is {value:,}, the limit is {limit:,.0f}")
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
+
+
+def whole(name: str, key: str, value: object) -> int:
+    if not is_whole(value) or not 1 <= value <= 1e9:
+        raise UserError(f"{name}: {key} in config.json is {shown(value)}; it must be a whole number from 1 up to a billion")
+    return value
+
+
+def pair(name: str, key: str, value: object) -> tuple[int, int]:
+    """(height, width)"""
+    sides = value if isinstance(value, list) and len(value) == 2 else [value, value]
+    return whole(name, key, sides[0]), whole(name, key, sides[1])
+
+
+def by(sides: tuple[int, ...]) -> str:
+    return "x".join(map(str, sides)) or "nothing"

@@ -1,0 +1,140 @@
+"""A classifier: the model, its processor and its labels, opened from the Hub, a folder or the bundled one.
+
+B images, K classes, H and W the height and width that the model takes.
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from transformers import ViTForImageClassification, ViTImageProcessorPil
+
+from vit_demo import hub_model
+from vit_demo.errors import UserError
+from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    name: str  # "bundled", the folder's name, or "user/repository"
+    revision: str | None  # the commit, when it came from the Hub
+    model: ViTForImageClassification  # float32, eval, sdpa: for predicting
+    processor: ViTImageProcessorPil
+    labels: tuple[str, ...]
+    files: Path  # the folder it was read from; metrics.json and more may lie there
+
+    @cached_property
+    def viewing(self) -> ViTForImageClassification:
+        """The same model made of the same tensors, with the attention code that returns its maps.
+
+        A second module, because switching the attention of one that is predicting for someone else would be a race.
+        """
+        with torch.device("meta"):  # takes no memory: the tensors come from `model`
+            twin = ViTForImageClassification(copy.deepcopy(self.model.config))
+        twin.set_attn_implementation("eager")
+        twin.load_state_dict(self.model.state_dict(), assign=True)
+        return twin.eval()
+
+    @cached_property
+    def metrics(self) -> dict:
+        """What training measured (metrics.json), or nothing."""
+        try:
+            measured = json.loads((self.files / "metrics.json").read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return measured if isinstance(measured, dict) else {}
+
+    def pixel_values(self, images: list[Image.Image]) -> torch.Tensor:
+        """(B,3,H,W) float32: resized and normalised by the model's own processor."""
+        return self.processor([image.convert("RGB") for image in images], return_tensors="pt").pixel_values.float()
+
+    @torch.no_grad()
+    def logits(self, images: list[Image.Image]) -> torch.Tensor:
+        """(B,K) float32"""
+        return self.model(self.pixel_values(images).to(self.model.device)).logits.cpu()
+
+    def probabilities(self, image: Image.Image) -> torch.Tensor:
+        """(K,), sums to 1"""
+        return self.logits([image])[0].softmax(-1)
+
+    def top_k(self, image: Image.Image, k: int = 5) -> list[tuple[str, float]]:
+        """The k likeliest labels with their probabilities, likeliest first."""
+        values, indices = self.probabilities(image).topk(min(k, len(self.labels)))
+        return [(self.labels[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+def load(source: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None,
+         limits: Limits = DEFAULT_LIMITS) -> Classifier:
+    """None: the bundled model. A folder. Or a model on the Hub: `user/name`, `user/name@revision`, or its address.
+
+    `limits` hold for the Hub; a folder is your own. Every refusal is a UserError.
+    """
+    if source is None:
+        if not (BUNDLED / "config.json").is_file():
+            raise UserError("this copy has no bundled model; name one with --model, a folder or user/name on the Hub")
+        return read_folder(BUNDLED, "bundled")
+    if Path(source).is_dir():
+        return read_folder(Path(source), Path(source).resolve().name)
+    raise UserError(f"there is no folder {source}")
+
+
+def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS) -> Classifier:
+    """A folder of config.json, preprocessor_config.json and safetensors -> a classifier that has been seen to work."""
+    def read_json(file: str) -> dict:
+        try:
+            return hub_model.parse_json(name, file, (folder / file).read_bytes())
+        except OSError:
+            raise UserError(f"{name}: it holds no {file}, so it is not a whole model; save the model there again, "
+                            "with its image processor") from None
+
+    config = hub_model.read_config(name, read_json("config.json"), limits)
+    processor = hub_model.read_processor(name, read_json("preprocessor_config.json"), config)
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    weights = hub_model.choose_weights(name, sizes, lambda: read_json(hub_model.INDEX), limits)
+    try:
+        hub_model.check_weights(name, tensor_shapes([folder / file for file in weights]), config, limits)
+        # The config and the attention are given, and only safetensors are read: the folder's files choose no code.
+        model, report = ViTForImageClassification.from_pretrained(
+            folder, config=config, dtype=torch.float32, attn_implementation="sdpa",
+            use_safetensors=True, local_files_only=True, output_loading_info=True)
+    except SafetensorError:
+        raise UserError(f"{name}: its weights are damaged or incomplete; delete them and download or save them "
+                        "again") from None
+    except RuntimeError:  # what the library raises for a tensor of another shape
+        raise UserError(f"{name}: its weights have other shapes than its config.json says; save the model "
+                        "again") from None
+    for problem in ("missing", "unexpected"):
+        if keys := sorted(report[f"{problem}_keys"]):
+            raise UserError(f"{name}: its weights are not those of a ViT classifier: {len(keys)} {problem}, such as "
+                            f"{hub_model.shown(keys[0])}; save the whole model again")
+    classifier = Classifier(name, revision, model.eval(), processor, tuple(config.id2label.values()), folder)
+    _try_out(classifier)
+    return classifier
+
+
+def tensor_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
+    """From the files' headers alone."""
+    shapes = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    return shapes
+
+
+def _try_out(classifier: Classifier) -> None:
+    """One small picture all the way through, so that what cannot work is refused here and not at a visitor's."""
+    picture = Image.new("RGB", (9, 7), "grey")
+    try:
+        finite = classifier.logits([picture]).isfinite().all()
+    except ValueError as error:  # the processor's pictures are not the model's size
+        raise UserError(f"{classifier.name}: its preprocessor_config.json does not make the pictures that the model "
+                        "takes; save the model's own image processor there") from error
+    if not finite:
+        raise UserError(f"{classifier.name}: its weights give no finite numbers (NaN or infinity); it cannot be used")
