@@ -1,0 +1,134 @@
+"""Measure a model, and write down the number with its conditions: data, versions, device, command.
+
+Legend: M pictures, K classes. The maths is in scores.py, the pictures in figures.py.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
+
+from training.scores import scores
+from vit_demo.errors import UserError
+
+METRICS_FILE = "metrics.json"
+
+
+def predict(classifier, images, batch_size: int = 64, description: str = "evaluate") -> torch.Tensor:
+    """`vit_demo.classifier.Classifier.logits` over uint8 (M,3,H,W) or a list of M PIL pictures -> (M,K) float32."""
+    starts = range(0, len(images), batch_size)
+    bar = tqdm(starts, desc=description, unit="batch", disable=None)  # None: silent where nobody watches
+    return torch.cat([classifier.logits(pictures(images[start : start + batch_size])).cpu() for start in bar])
+
+
+def pictures(images) -> list[Image.Image]:
+    """uint8 (M,3,H,W), or PIL pictures, which pass through -> list of M PIL pictures."""
+    if isinstance(images, torch.Tensor):
+        return [Image.fromarray(picture) for picture in images.permute(0, 2, 3, 1).contiguous().cpu().numpy()]
+    return list(images)
+
+
+def measure(classifier, images, labels, batch_size: int = 64, description: str = "evaluate") -> dict:
+    """All of `scores` for a model on pictures, through the very path that the app classifies with.
+
+    images: uint8 (M,3,H,W) or a list of M PIL pictures; labels: (M,) class numbers of the model."""
+    return scores(predict(classifier, images, batch_size, description), labels, classifier.labels)
+
+
+def fingerprint(images, labels) -> str:
+    """Order-independent SHA-256 of pixels and labels: equal for the same pictures in any order, file format or layout.
+
+    images: uint8 (M,3,H,W) or (M,H,W,3), or any iterable of PIL pictures; labels: (M,) class numbers."""
+    return combined(picture_digest(picture, label) for picture, label in zip(images, labels, strict=True))
+
+
+def combined(digests) -> str:
+    """Digests of pictures, in any order -> the fingerprint of them all."""
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
+
+
+def picture_digest(picture, label) -> bytes:
+    """SHA-256 of "HxW:label:" followed by the RGB bytes, row by row."""
+    pixels = rgb_pixels(picture)
+    head = f"{pixels.shape[0]}x{pixels.shape[1]}:{int(label)}:"
+    return hashlib.sha256(head.encode() + pixels.numpy().tobytes()).digest()
+
+
+def rgb_pixels(picture) -> torch.Tensor:
+    """One picture, PIL or uint8 (3,H,W) or (H,W,3) -> uint8 (H,W,3), contiguous. Three channels first wins when both fit."""
+    if isinstance(picture, Image.Image):
+        width, height = picture.size
+        return torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8).reshape(height, width, 3)
+    picture = torch.as_tensor(picture)
+    return (picture.permute(1, 2, 0) if picture.shape[0] == 3 else picture).contiguous().cpu()
+
+
+def versions() -> dict[str, str]:
+    """What a number depends on, by name: Python, and the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "pillow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def device_name(device: torch.device | str = "cpu") -> str:
+    """The device as people name it: NVIDIA H200; CPU: AMD EPYC 7B13, 2 threads."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"CPU: {name}, {torch.get_num_threads()} threads"
+
+
+def command_line(module: str, arguments: list[str]) -> str:
+    """The command to quote in a card, quoted for a shell. Of a folder of this machine only the last part is told."""
+
+    def told(word: str) -> str:
+        flag, equals, value = word.rpartition("=")
+        return flag + equals + (Path(value).name if Path(value).is_absolute() else value)
+
+    return shlex.join(["python", "-m", module, *map(told, arguments)])
+
+
+def write_metrics(folder: Path, metrics: dict) -> Path:
+    """metrics.json, whole or not at all: a reader meets the old file or the new one."""
+    path = Path(folder) / METRICS_FILE
+    write_bytes(path, (json.dumps(metrics, indent=1, allow_nan=False) + "\n").encode())
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replaces a file in one step; after a crash the old content or the new is there, never half of it."""
+    draft = path.with_name(f".{path.name}.part")
+    with open(draft, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def read_metrics(folder: Path) -> dict:
+    """metrics.json of a model folder; an absent file is an empty dict: nothing was measured."""
+    path = Path(folder) / METRICS_FILE
+    if not path.exists():
+        return {}
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.name} in {path.parent.name} cannot be read: measure the model again") from error
+    if not isinstance(metrics, dict):
+        raise UserError(f"{path.name} in {path.parent.name} is not a table of numbers: measure the model again")
+    return metrics
