@@ -6,13 +6,27 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.tiny import NAMES, noise, save_tiny_model
 from training import report
+from vit_demo.classifier import load
 from vit_demo.errors import UserError
 
 
 @pytest.fixture
 def images():
     return torch.randint(0, 256, (6, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def test_measure_counts_the_classifiers_own_answers(tmp_path):
+    tiny, shown = load(save_tiny_model(tmp_path / "model")), noise(11)
+    answers = torch.tensor([NAMES.index(tiny.top_k(picture, 1)[0][0]) for picture in report.pictures(shown)])
+    assert len(answers.unique()) > 1
+    labels = answers.clone()
+    labels[:4] = (labels[:4] + 1) % 3
+    found = report.measure(tiny, shown, labels, batch_size=4)
+    assert found["accuracy"] == 7 / 11 and [row["name"] for row in found["per_class"]] == list(NAMES)
+    assert {row["index"] for row in found["mistakes"]} == {0, 1, 2, 3}
+    assert report.measure(tiny, report.pictures(shown), labels) == found
 
 
 def test_fingerprint_knows_pixels_and_labels_but_not_order_or_layout(images):
