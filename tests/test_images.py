@@ -152,7 +152,8 @@ def test_16_bit_grey_is_scaled_and_not_cut_off():
     assert pixels(open_picture(Image.fromarray(ramp[None].astype(np.int32)))) == levels
     assert pixels(open_picture(Image.fromarray(np.arange(256, dtype=np.int32)[None]))) == levels
     assert pixels(open_picture(Image.fromarray(np.linspace(0, 1, 256, dtype=np.float32)[None]))) == levels
-    assert pixels(open_picture(Image.fromarray(np.full((1, 1), np.nan, np.float32)))) == [list(BLACK)]
+    nothing_and_one = Image.fromarray(np.array([[np.nan, 1]], np.float32))
+    assert pixels(open_picture(nothing_and_one)) == [list(BLACK), list(WHITE)]
 
 
 def test_what_is_transparent_lies_on_white():
