@@ -1,0 +1,153 @@
+"""The model card: what the Hub parses, what the snippets do, and that no number is called what it is not."""
+
+import contextlib
+import io
+import re
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+
+from tests.tiny import NAMES, noise, pil, save_tiny_model
+from training import figures, report
+from training.card import MARKER, write_card
+from training.scores import scores
+from vit_demo.classifier import load
+from vit_demo.errors import UserError
+
+
+def metrics_of(kind="test", dataset="uoft-cs/cifar10", base_model=None) -> dict:
+    measured = scores(torch.eye(3).repeat(10, 1), torch.tensor([0, 1, 2] * 8 + [0, 0, 0] * 2), NAMES)
+    return {
+        f"{kind}_accuracy": measured.pop("accuracy"),
+        f"{kind}_loss": measured.pop("loss"),
+        "epochs": 3, "seed": 7, "parameters": 1234567, "seconds": 300.0, "images_per_second": 1000.0, "images_seen": 90,
+        "device": "CPU: x", "base_model": base_model, "command": "python -m training.train --dataset uoft-cs/cifar10",
+        "dataset": {"name": dataset, "train_images": 30, "held_out_images": 30, "fingerprint": "aa11", f"{kind}_fingerprint": "bb22"},
+        "settings": {"epochs": 3, "keep": "last", "output": "/home/me/runs", "learning_rate": 0.001},
+        **measured,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_tiny_model(tmp_path / "vit-tiny", metrics=metrics_of())
+
+
+def rewrite(folder, metrics, **more) -> ModelCard:
+    report.write_metrics(folder, metrics)
+    return ModelCard.load(write_card(folder, **more))
+
+
+def test_front_matter_is_what_the_hub_reads(folder):
+    card = ModelCard.load(write_card(folder, repo="me/vit-tiny"))
+    found = card.data.to_dict()
+    assert found["license"] == "apache-2.0" and found["library_name"] == "transformers"
+    assert found["pipeline_tag"] == "image-classification" and found["metrics"] == ["accuracy"]
+    assert found["datasets"] == ["uoft-cs/cifar10"] and "base_model" not in found
+    accuracy, loss = card.data.eval_results
+    assert card.data.model_name == "vit-tiny"
+    assert (accuracy.dataset_type, accuracy.dataset_split, accuracy.metric_type) == ("uoft-cs/cifar10", "test", "accuracy")
+    assert accuracy.metric_value == pytest.approx(26 / 30, abs=1e-6) and loss.metric_type == "loss"
+
+
+def test_the_result_lies_in_the_hubs_evaluation_format_too(folder):
+    write_card(folder)
+    (path,) = (folder / ".eval_results").iterdir()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(path.read_text()))
+    assert path.name == "cifar10.yaml" and entry.dataset_id == "uoft-cs/cifar10" and entry.task_id == "default"
+    assert entry.value == pytest.approx(26 / 30, abs=1e-6) and "seed 7" in entry.notes
+
+
+def test_held_out_training_pictures_are_never_called_a_test(folder):
+    write_card(folder)
+    card = rewrite(folder, metrics_of("validation"))
+    assert "86.67 % validation accuracy on 30 pictures" in card.text and "**not test accuracy**" in card.text
+    assert "test accuracy on" not in card.text
+    assert card.data.eval_results[0].dataset_split == "validation"
+    assert not list((folder / ".eval_results").glob("*"))
+
+
+def test_nothing_measured_is_said_so(folder):
+    card = rewrite(folder, {})
+    assert "Accuracy: not measured." in card.text and " %" not in card.text
+    assert card.data.eval_results is None and "model-index" not in str(card)
+
+
+def test_conditions_stand_beside_the_number(folder):
+    text = ModelCard.load(write_card(folder)).text
+    assert "86.67 % test accuracy on 30 pictures" in text
+    for condition in ("one run, seed 7", "70.3 to 94.7 %", "last weights", "`aa11`", "`bb22`", "1,234,567 parameters"):
+        assert condition in text
+    assert "no weights of others" in text and "| `learning_rate` | `0.001` |" in text
+
+
+def test_a_fine_tuned_model_names_its_base(folder):
+    card = rewrite(folder, metrics_of(base_model="google/vit-base-patch16-224-in21k"))
+    assert card.data.base_model == "google/vit-base-patch16-224-in21k" and "no weights of others" not in card.text
+    assert "whose licence applies" in card.text
+    local = rewrite(folder, metrics_of(base_model="my-folder"))
+    assert local.data.base_model is None and "`my-folder`" in local.text
+
+
+def test_a_folder_of_pictures_is_no_dataset_of_the_hub(folder):
+    card = rewrite(folder, metrics_of(dataset="holiday"))
+    assert card.data.datasets is None and "huggingface.co/datasets" not in card.text
+    assert not (folder / ".eval_results").exists()
+
+
+def test_where_a_run_lay_is_not_told(folder):
+    assert "/home/me" not in write_card(folder).read_text()
+
+
+def test_class_names_of_strangers_stay_text(tmp_path):
+    names = ("<script>alert(1)</script>", "a|b", "[x](http://y)")
+    metrics = metrics_of()
+    for row, name in zip(metrics["per_class"], names, strict=True):
+        row["name"] = name
+    text = ModelCard.load(write_card(save_tiny_model(tmp_path / "m", names=names, metrics=metrics))).text
+    assert "<script" not in text and "[x](http" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| a"))
+    assert len(re.split(r"(?<!\\)\|", row)) == 7
+
+
+def test_writing_again_changes_nothing_and_keeps_the_licence(folder):
+    first = write_card(folder, licence="mit").read_bytes()
+    assert b"license: mit" in first
+    assert write_card(folder).read_bytes() == first
+
+
+def test_a_card_changed_by_hand_stays(folder):
+    path = write_card(folder)
+    path.write_text(path.read_text().replace(MARKER, "My own words."))
+    before = path.read_bytes()
+    report.write_metrics(folder, metrics_of("validation"))
+    assert write_card(folder).read_bytes() == before
+
+
+def test_pictures_are_linked_when_they_are_there(folder):
+    assert "](confusion.png)" not in write_card(folder).read_text()
+    figures.write_figures(folder, report.read_metrics(folder), NAMES)
+    text = write_card(folder).read_text()
+    assert re.findall(r"!\[.+\]\((.+)\)", text) == ["confusion.png", "reliability.png"]
+
+
+def test_the_snippets_run_and_agree_with_the_app(folder, monkeypatch):
+    pipeline_snippet, step_by_step = re.findall(r"```python\n(.*?)```", write_card(folder).read_text(), re.DOTALL)
+    picture = pil(noise(1, size=40)[0])
+    picture.save(folder.parent / "picture.png")
+    monkeypatch.chdir(folder.parent)
+    (label, probability), *_ = load(folder).top_k(picture, 3)
+    for snippet in (pipeline_snippet, step_by_step):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(snippet, {})
+        assert label in printed.getvalue() and f"{probability:.4f}"[:5] in printed.getvalue()
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match="config.json"):
+        write_card(tmp_path)
+
+

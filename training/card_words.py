@@ -1,0 +1,158 @@
+"""The sentences of a model card: numbers in, plain Markdown out. Nothing is claimed that metrics.json does not hold."""
+
+import html
+import re
+
+MOST_ROWS = 100  # of the per-class table
+MOST_CLASSES = 30  # named in the opening lines
+# Settings that say where a run lay and how it was watched, not what was learned.
+NOT_RECIPE = {"dataset", "model", "output", "resume", "save_every", "stop_after", "workers", "resident_gb", "tracker",
+              "dry_run", "image_column", "label_column", "snapshots"}
+
+
+def measured_kind(metrics: dict) -> str | None:
+    """test, validation, or None when nothing was measured."""
+    return next((kind for kind in ("test", "validation") if metrics.get(f"{kind}_accuracy") is not None), None)
+
+
+def what(config, metrics: dict) -> str:
+    """One sentence: which model this is and what it learned from."""
+    data, base = code(metrics.get("dataset", {}).get("name")) or "a dataset that was not recorded", code(metrics.get("base_model"))
+    size = f", {metrics['parameters']:,} parameters" if "parameters" in metrics else ""
+    shape = f"{config.num_hidden_layers} layers of width {config.hidden_size} with {config.num_attention_heads} heads{size}"
+    if base:
+        return f"{base}, a Vision Transformer ({shape}), fine-tuned on {data}."
+    if "base_model" in metrics:
+        return f"A plain Vision Transformer ({shape}), trained from scratch on {data}: no weights of others went into it."
+    return f"A plain Vision Transformer ({shape}), trained on {data}. What it started from was not recorded."
+
+
+def headline(metrics: dict) -> str | None:
+    """96.52 % test accuracy on 10,000 pictures"""
+    kind = measured_kind(metrics)
+    if kind is None:
+        return None
+    pictures = metrics.get("images") or metrics.get("dataset", {}).get("held_out_images")
+    on = f" on {pictures:,} pictures" if pictures else ""
+    return f"{percent(metrics[f'{kind}_accuracy'], 2)} {kind} accuracy{on}"
+
+
+def conditions(metrics: dict) -> str:
+    """Everything the number depends on, as far as it was recorded."""
+    kind, settings, versions = measured_kind(metrics), metrics.get("settings", {}), metrics.get("versions", {})
+    seeds = metrics.get("seeds")
+    parts = [f"mean of {len(seeds)} seeds" if seeds else f"one run, seed {metrics['seed']}" if "seed" in metrics else "number of runs not recorded"]
+    if interval := metrics.get("accuracy_ci95"):
+        parts.append(f"95 % interval from the number of pictures alone {100 * interval[0]:.1f} to {percent(interval[1], 1)}")
+    if f"{kind}_loss" in metrics:
+        parts.append(f"cross-entropy {metrics[f'{kind}_loss']:.4f}")
+    if "calibration" in metrics:
+        parts.append(f"expected calibration error {percent(metrics['calibration']['ece'], 1)}")
+    if settings.get("keep") == "best":
+        parts.append("weights chosen by accuracy on held-out training pictures")
+    elif settings.get("keep") == "last":
+        parts.append("last weights")
+    if "torch" in versions:
+        parts.append(", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers") if name in versions))
+    return "; ".join(parts)
+
+
+def result_note(metrics: dict) -> str:
+    """What kind of number the headline is."""
+    if measured_kind(metrics) == "test":
+        return "Measured on the written files through their own image processor, as anyone who loads them gets it."
+    return (
+        "This is accuracy on training pictures that were held out, **not test accuracy**: the dataset has no test split, "
+        "or none was used. Measured on the written files through their own image processor."
+    )
+
+
+def class_rows(metrics: dict) -> list[dict]:
+    rows = metrics.get("per_class", [])
+    if len(rows) > MOST_ROWS:  # the table of 1,000 classes is in metrics.json
+        return []
+    shown = {key: (lambda value: "–" if value is None else percent(value, 1)) for key in ("precision", "recall", "f1")}
+    return [{"name": plain(row["name"]), "support": f"{row['support']:,}", **{key: show(row[key]) for key, show in shown.items()}} for row in rows]
+
+
+def data(metrics: dict, hub_dataset: bool) -> str:
+    """Which pictures it learned from and was measured on, with their fingerprints."""
+    dataset, kind = metrics.get("dataset", {}), measured_kind(metrics)
+    name = dataset.get("name")
+    if not name:
+        return "The dataset was not recorded."
+    linked = f"[{plain(name)}](https://huggingface.co/datasets/{name})" if hub_dataset else code(name)
+    counts = [f"{dataset[key]:,} {words}" for key, words in (
+        ("train_images", "to learn from"), ("validation_images", "held out to choose on"), ("held_out_images", f"{kind} pictures"), ("test_images", "test pictures"))
+        if dataset.get(key)]
+    lines = [f"{linked}: {', '.join(counts)}." if counts else f"{linked}."]
+    prints = [(part, dataset[key]) for part, key in (("training pictures", "fingerprint"), (f"{kind} pictures", f"{kind}_fingerprint")) if dataset.get(key)]
+    if prints:
+        lines.append("SHA-256 of pixels and labels, the same in any order: " + "; ".join(f"{part} `{value}`" for part, value in prints) + ".")
+    return "\n\n".join(lines)
+
+
+def run(metrics: dict) -> str:
+    """How long, on what."""
+    if "epochs" not in metrics:
+        return "How long it was trained was not recorded."
+    parts = [f"{metrics['epochs']} epochs"]
+    if "images_seen" in metrics:
+        parts.append(f"{metrics['images_seen']:,} pictures seen")
+    if "seconds" in metrics:
+        parts.append(f"{duration(metrics['seconds'])} of training")
+    if "images_per_second" in metrics:
+        parts.append(f"{metrics['images_per_second']:,.0f} pictures a second")
+    if "device" in metrics:
+        processes = metrics.get("processes", 1)
+        parts.append(f"{processes} × {metrics['device']}" if processes > 1 else metrics["device"])
+    if metrics.get("precision"):
+        parts.append({"no": "float32", "bf16": "bfloat16 mixed precision"}.get(metrics["precision"], metrics["precision"]))
+    versions = ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items())
+    story = f" {metrics['pretraining']}" if metrics.get("pretraining") else ""
+    return f"{', '.join(parts)}.{story}" + (f" Versions: {versions}." if versions else "")
+
+
+def recipe(metrics: dict) -> list[tuple[str, str]]:
+    settings = metrics.get("settings", {})
+    return [(code(name), code(str(value))) for name, value in settings.items() if name not in NOT_RECIPE and value is not None]
+
+
+def calibration(metrics: dict) -> str:
+    if "calibration" not in metrics:
+        return "Whether its probabilities can be taken at their word was not measured."
+    error = metrics["calibration"]["ece"]
+    return f"Its probabilities are off by {percent(error, 1)} on average (expected calibration error), on pictures like the measured ones."
+
+
+def licence(name: str, metrics: dict) -> str:
+    lines = [f"The weights are under `{name}`."]
+    if metrics.get("base_model"):
+        lines.append(f"They were made from {code(metrics['base_model'])}, whose licence applies as well.")
+    lines.append("The pictures keep the terms of their dataset.")
+    return " ".join(lines)
+
+
+def cite(name: str, repo: str | None, metrics: dict) -> str:
+    where = f"<https://huggingface.co/{repo}>" if repo else code(name)
+    return f"Name this model by its address and commit ({where}), the dataset as its authors ask, and the architecture:"
+
+
+def percent(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def plain(text) -> str:
+    """Text that Markdown, HTML and a table cell show as it is: class names come from strangers' data."""
+    return re.sub(r"([\\`*_{}\[\]|#~!$])", r"\\\1", html.escape(" ".join(str(text).split()), quote=False))
+
+
+def code(text: str | None) -> str | None:
+    """`text`, or None for nothing."""
+    return "`" + " ".join(str(text).replace("`", "'").replace("|", "/").split()) + "`" if text not in (None, "") else None
