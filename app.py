@@ -1,0 +1,43 @@
+"""ViT Demo: the app. `python app.py --help` lists its options."""
+
+import argparse
+import os
+import sys
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no request leaves this machine
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def options(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Walk a picture through a Vision Transformer, in your browser.")
+    parser.add_argument("--model", default=os.environ.get("VIT_DEMO_MODEL") or None, metavar="FOLDER|USER/NAME[@REVISION]",
+                        help="the model that answers: a folder, or one on the Hub, which is loaded while the bundled "
+                             "model answers (also: environment variable VIT_DEMO_MODEL; default: the bundled model)")
+    parser.add_argument("--host", default=None, help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=None, help="port to listen on (default: the first free from 7860)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads for the model (default: 1, which is "
+                        "fastest for small pictures)")
+    parser.add_argument("--share", action="store_true", help="make a public link through gradio.live")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    chosen = options(argv)
+    import torch
+
+    from vit_demo.errors import UserError
+    from vit_demo.models import Models
+    from vit_demo.page import build_page, looks
+
+    torch.set_num_threads(max(1, chosen.threads))
+    try:
+        page = build_page(Models(chosen.model))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, max_file_size="5mb",
+                show_error=False, enable_monitoring=False, ssr_mode=False, footer_links=["api"], **looks())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""The story a visitor walks through, one chapter a file, in this order.
+
+A chapter is a module with a NAME (its station in the ribbon), a TITLE, `station(classifier)` (that station's true
+shape) and `scene(look)`: the story, the data of the view that web/ draws, an equation, a thing to try and a snippet
+that reproduces a number. Where a reader may ask for more than is shown, `answer(look, question)` yields it bit by bit.
+Chapters know nothing of Gradio: they take a Look and give plain dictionaries.
+"""
+
+from vit_demo.chapters import attention, picture
+
+CHAPTERS = (picture, attention)

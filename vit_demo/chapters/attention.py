@@ -1,0 +1,71 @@
+"""Chapter 5: every token looks at every other; who looks where, and why."""
+
+from collections.abc import Iterator
+
+from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet, whole
+from vit_demo.draw import data_uri, pack, picture
+from vit_demo.explain import attention as maths
+
+NAME = "attention"
+TITLE = "Where does a patch look?"
+SENT_WHOLE = 400_000  # weights; up to here all layers travel at once, beyond it only the chosen one
+
+
+def station(classifier) -> str:
+    config = classifier.model.config
+    return f"{config.num_hidden_layers} layers × {config.num_attention_heads} heads"
+
+
+def scene(look: Look) -> dict:
+    trace = look.trace
+    attention = trace.attentions
+    layers, heads, tokens, _ = attention.shape
+    layer, head = min(look.layer, layers - 1), min(look.head, heads - 1)
+    width = look.config.hidden_size // heads
+    attended = maths.attend(look.model.vit.layers[layer], trace.hidden_states[layer])
+    query, key = 0, 1 + look.middle
+    told = maths.pair(attended, head, query, key)
+    everything = attention.numel() <= SENT_WHOLE
+    story = (
+        "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant. Patches do "
+        f"the same. Each of the {mono(tokens)} tokens asks all others a question; the answer is a dot product, which is "
+        f"large where query and key point the same way. Softmax turns a row of {mono(tokens)} scores into weights that sum "
+        f"to 1, and the token takes that mix of the others’ values. {live('who', '', '')} gives {live('most', '', '')} of "
+        f"its attention in layer {live('layer', '', '')}, head {live('head', '', '')} to {live('target', '', '')}.")
+    equation = (
+        f"q·k = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
+        f"out = {live('mix', '', '')}")
+    body = f"""
+with torch.no_grad():
+    attentions = model(pixels, output_attentions=True).attentions
+answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) to token {key}
+"""
+    return {
+        "story": story, "view": "attention", "equation": equation,
+        "attempt": "point at other patches. Then choose a head in the last layer: does it still look near itself?",
+        "data": {
+            "src": data_uri(picture(look.seen)), "rows": trace.grid[0], "cols": trace.grid[1],
+            "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
+            "all": pack(attention, "u16") if everything else None,
+            "cls": None if everything else pack(attention[:, :, 0], "u16"),
+            "one": None if everything else pack(attention[layer], "u16"),
+            **queries(look, layer),
+        },
+        "check": {"code": snippet(look, body), "value": told.weight.item(),
+                  "says": f"The weight that CLS gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: "
+                          f"{percent(told.weight.item())}."},
+    }
+
+
+def queries(look: Look, layer: int) -> dict:
+    """Queries and keys (H,T,d) of one layer."""
+    attended = maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer])
+    return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16")}
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """Another layer was chosen."""
+    layer = min(max(int(question.get("layer", 0)), 0), len(look.trace.attentions) - 1)
+    attention = look.trace.attentions
+    one = None if attention.numel() <= SENT_WHOLE else pack(attention[layer], "u16")
+    yield {"layer": layer, "one": one, **queries(look, layer)}

@@ -1,0 +1,135 @@
+"""What a chapter is given (a Look) and the words and numbers it makes of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+
+import torch
+from torch import Tensor
+
+from vit_demo.classifier import Classifier
+from vit_demo.trace import Trace
+
+MINUS = "−"
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One picture seen by one model, and the layer and head that are looked at (both counted from 0)."""
+
+    classifier: Classifier
+    trace: Trace
+    layer: int = 0
+    head: int = 0
+    picture_file: str = "your-picture.png"  # what a reader's own code opens
+    truth: str | None = None  # the true label, where it is known
+
+    @property
+    def model(self):
+        return self.classifier.viewing
+
+    @property
+    def config(self):
+        return self.classifier.model.config
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """(K,)"""
+        return self.trace.logits.softmax(-1)
+
+    @cached_property
+    def ranked(self) -> list[int]:
+        """Class numbers, likeliest first."""
+        return self.trace.logits.argsort(descending=True).tolist()
+
+    def label(self, index: int) -> str:
+        """A class name that may stand inside HTML."""
+        return escape(self.classifier.labels[index])
+
+    @property
+    def patch(self) -> int:
+        """Patch side in pixels of the model's input."""
+        return self.trace.patches.shape[-1]
+
+    @property
+    def side(self) -> int:
+        return self.trace.pixel_values.shape[-1]
+
+    @property
+    def middle(self) -> int:
+        """The patch that is chosen until the visitor chooses another; web/vit.js chooses the same one."""
+        rows, cols = self.trace.grid
+        return int(rows * 0.3) * cols + cols // 2
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """(3,S,S) uint8: the picture as the model sees it, normalisation undone."""
+        scale, mean, std = pixel_constants(self.classifier.processor)
+        back = self.trace.pixel_values * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+        return (back / scale).round().clamp(0, 255).to(torch.uint8)
+
+
+def pixel_constants(processor) -> tuple[float, list[float], list[float]]:
+    """The processor's rescale factor, mean and standard deviation (one a channel); 1, 0, 1 where it does not use them."""
+    def three(value) -> list[float]:
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        return values * 3 if len(values) == 1 else values
+
+    scale = processor.rescale_factor if processor.do_rescale else 1.0
+    mean = three(processor.image_mean) if processor.do_normalize else [0.0] * 3
+    std = three(processor.image_std) if processor.do_normalize else [1.0] * 3
+    return scale, mean, std
+
+
+def percent(share: float) -> str:
+    """At the precision that matters: 31 %, 2.4 %, < 0.1 %. The same rule as in web/vit.js."""
+    if share >= 0.9995:
+        return "100 %"
+    if share >= 0.0995:
+        return f"{100 * share:.0f} %"
+    if share >= 0.0005:
+        return f"{100 * share:.1f} %"
+    return "< 0.1 %" if share > 0 else "0 %"
+
+
+def number(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def whole(value: int) -> str:
+    return f"{value:,}"
+
+
+def mono(text) -> str:
+    return f'<span class="mono">{text}</span>'
+
+
+def live(name: str, text="", kind: str = "b") -> str:
+    """A number that the browser renews when another patch, layer or head is chosen."""
+    tag, tone = {"b": ("b", "live"), "t": ("span", "t"), "p": ("span", "p"), "": ("span", "mono")}[kind]
+    return f'<{tag} class="{tone}" data-live="{name}">{text}</{tag}>'
+
+
+OPENING = """\
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification, ViTImageProcessorPil
+
+model = ViTForImageClassification.from_pretrained(
+    {model}, attn_implementation="eager", dtype=torch.float32)
+processor = ViTImageProcessorPil.from_pretrained({model})
+picture = Image.open({picture}).convert("RGB")
+pixels = processor(picture, return_tensors="pt").pixel_values
+"""
+
+
+def snippet(look: Look, body: str) -> str:
+    """Plain transformers code that opens this model and this picture, then `body`, whose last value is `answer`."""
+    source = look.classifier
+    if source.name == "bundled":
+        model = '"vit_demo/bundled"'
+    elif source.revision:
+        model = f'"{source.name}", revision="{source.revision}"'
+    else:
+        model = repr(source.name)
+    return OPENING.format(model=model, picture=repr(look.picture_file).replace("'", '"')) + body.strip() + "\nprint(answer)\n"

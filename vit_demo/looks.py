@@ -1,0 +1,43 @@
+"""A visitor's place on the page, and what they look at from there."""
+
+from dataclasses import dataclass, replace
+
+from vit_demo.chapters.scene import Look
+from vit_demo.classifier import Classifier
+from vit_demo.images import open_picture
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import TraceCache
+
+@dataclass(frozen=True)
+class Visit:
+    """Where a visitor is. A picture of their own is kept as the bytes of its file."""
+
+    sample: int | None = 0
+    upload: bytes | None = None
+    chapter: int = 1
+    layer: int = 0
+    head: int = 0
+    source: str | None = None  # the model they chose; None: the page's own
+
+    @classmethod
+    def from_address(cls, query: dict, chapters: int) -> "Visit":
+        """?sample=&chapter=&layer=&head=; what makes no sense is left at its default."""
+        def asked(name: str, first: int, last: int) -> int | None:
+            text = str(query.get(name, ""))
+            return int(text) if text.isdecimal() and len(text) < 5 and first <= int(text) <= last else None
+
+        return cls(sample=asked("sample", 0, len(SAMPLES) - 1) or 0, chapter=asked("chapter", 1, chapters) or 1,
+                   layer=(asked("layer", 1, 999) or 1) - 1, head=(asked("head", 1, 999) or 1) - 1)
+
+    def at(self, **change) -> "Visit":
+        return replace(self, **change)
+
+
+def look_at(visit: Visit, classifier: Classifier, traces: TraceCache) -> Look:
+    """Raises UserError for an upload that is no readable picture."""
+    if visit.upload is not None:
+        picture, file, truth = visit.upload, "your-picture.png", None
+    else:
+        path, _, truth = SAMPLES[visit.sample or 0]
+        picture, file = path.read_bytes(), f"vit_demo/samples/{path.name}"
+    return Look(classifier, traces.trace(classifier, open_picture(picture)), visit.layer, visit.head, file, truth)

@@ -1,0 +1,159 @@
+"""The page: picture in, answer out, then the chapters. Layout and events; words and numbers come from chapters/."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from vit_demo import side
+from vit_demo.chapters import CHAPTERS
+from vit_demo.errors import UserError
+from vit_demo.images import open_picture
+from vit_demo.looks import Visit, look_at
+from vit_demo.models import Models
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import TraceCache
+
+WEB = Path(__file__).parent / "web"
+TITLE = "ViT Demo: walk your own picture through a Vision Transformer"
+FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # nothing is fetched
+KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/16 at 224 px takes about 30 MB
+HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+class Upload(gr.Image):
+    """Gives the bytes of the file as they came. Reading them is left to images.py, which says what is wrong with them."""
+
+    is_template = True
+
+    def preprocess(self, payload):
+        return None if payload is None or payload.path is None else Path(payload.path).read_bytes()
+
+
+def looks() -> dict:
+    """What launch() takes: the theme, the styles and the scripts, all written into the page itself."""
+    scripts = "\n".join((WEB / name).read_text("utf-8") for name in sorted(
+        (file.name for file in WEB.glob("*.js")), key=lambda name: (name != "vit.js", name)))
+    styles = "\n".join(file.read_text("utf-8") for file in sorted(WEB.glob("*.css"), reverse=True))
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", **FONTS)
+    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>"}
+
+
+def mount(view: str, **options) -> gr.HTML:
+    """An empty place that a function of web/ draws its value into."""
+    return gr.HTML(None, html_template="<div></div>", apply_default_css=False,
+                   js_on_load=f"vit.{view}(element, props, trigger, watch); /* 'select' 'ask' 'stop' */", **options)
+
+
+def said(error: UserError) -> gr.Error:
+    line = str(error)
+    return gr.Error(line[:1].upper() + line[1:] + ".", title="That did not work", print_exception=False)
+
+
+def build_page(models: Models) -> gr.Blocks:
+    traces = TraceCache(KEPT_BYTES)
+
+    def look(visit: Visit):
+        try:
+            return look_at(visit, models.get(visit.source), traces)
+        except UserError as error:
+            raise said(error) from error
+
+    def ribbon_of(visit: Visit) -> dict:
+        classifier = models.get(visit.source)
+        return {"chapter": visit.chapter, "stations": [[c.NAME, c.station(classifier)] for c in CHAPTERS]}
+
+    def chapter_of(visit: Visit) -> dict:
+        number, chapter = visit.chapter, CHAPTERS[visit.chapter - 1]
+        return {"number": number, "of": len(CHAPTERS), "title": chapter.TITLE,
+                "before": CHAPTERS[number - 2].TITLE if number > 1 else None,
+                "after": CHAPTERS[number].TITLE if number < len(CHAPTERS) else None, **chapter.scene(look(visit))}
+
+    def show(visit: Visit):
+        """Everything, for a new picture or model."""
+        return visit, ribbon_of(visit), side.of(look(visit), visit), chapter_of(visit), side.model_line(models, visit)
+
+    def start(request: gr.Request):
+        return show(Visit.from_address(dict(request.query_params), len(CHAPTERS)))
+
+    def choose(visit: Visit, event: gr.EventData):
+        return *show(visit.at(sample=whole(event._data.get("sample"), 0, len(SAMPLES) - 1), upload=None)), None
+
+    def upload(visit: Visit, picture: bytes | None):
+        if picture is None:
+            return show(visit) if visit.upload is None else show(visit.at(sample=0, upload=None))
+        return show(visit.at(sample=None, upload=picture))
+
+    def go(visit: Visit, event: gr.EventData):
+        visit = visit.at(chapter=whole(event._data.get("chapter"), 1, len(CHAPTERS)))
+        return visit, ribbon_of(visit), chapter_of(visit)
+
+    def ask(visit: Visit, event: gr.EventData):
+        question = dict(event._data)
+        answer = CHAPTERS[visit.chapter - 1].answer
+        try:
+            for bit in answer(look(visit), question):
+                yield {**bit, "serial": question.get("serial")}
+        except UserError as error:
+            raise said(error) from error
+
+    def fetch(visit: Visit, name: str):
+        """Load a model that the visitor names, saying how it goes; the page answers with the old one meanwhile."""
+        source = side.hub_address(name)
+        loading = models.fetch(source, token=False)
+        while not loading.done.wait(0.5):
+            yield (gr.skip(),) * 4 + (side.line(loading.line()),)
+        if loading.problem:
+            yield (gr.skip(),) * 4 + (side.line(loading.problem, "bad"),)
+        else:
+            yield show(visit.at(source=source))
+
+    def tick(visit: Visit):
+        """While the model that was asked for at the start is on its way: say so; when it is here, show its answer."""
+        wanted = models.wanted
+        if wanted is None or not wanted.done.is_set():
+            return (gr.skip(),) * 4 + (side.model_line(models, visit), gr.Timer(active=wanted is not None))
+        return *show(visit), gr.Timer(active=False)
+
+    def predict(picture: bytes | None, k: float) -> dict:
+        """The k likeliest labels of a picture with their probabilities."""
+        try:
+            return dict(models.default.top_k(open_picture(picture), int(min(max(k, 1), 1000))))
+        except UserError as error:
+            raise said(error) from error
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as page:
+        visit = gr.State(Visit(), time_to_live=3600)
+        ribbon = mount("ribbon", elem_id="ribbon")
+        with gr.Row(elem_id="columns"):
+            with gr.Column(elem_id="left"):
+                left = mount("side", elem_id="side")
+                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", buttons=[], height=150,
+                             elem_id="upload", alt_text="the picture you gave")
+                with gr.Accordion("Another model", open=False, elem_id="models"):
+                    name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)
+                    load = gr.Button("Load", size="sm")
+                line = gr.HTML(elem_id="model-line", apply_default_css=False)
+            with gr.Column(elem_id="right"):
+                chapter = mount("chapter", elem_id="chapter")
+        reply = mount("reply", elem_id="reply")
+        everything = [visit, ribbon, left, chapter, line]
+        clock = gr.Timer(1, active=models.wanted is not None)
+
+        page.load(start, None, everything, **HIDDEN)
+        left.select(choose, visit, [*everything, own], trigger_mode="always_last", **HIDDEN)
+        gr.on([own.upload, own.clear, own.input], upload, [visit, own], everything, trigger_mode="always_last", **HIDDEN)
+        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="always_last", **HIDDEN)
+        asked = chapter.ask(ask, visit, reply, trigger_mode="always_last", **HIDDEN)
+        chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
+        gr.on([load.click, name.submit], fetch, [visit, name], everything, **HIDDEN)
+        clock.tick(tick, visit, [*everything, clock], **HIDDEN)
+
+        with gr.Row(visible=False):  # the public endpoint's own inputs and output
+            picture, k, probabilities = Upload(label="picture"), gr.Number(5, label="k"), gr.JSON(label="probabilities")
+            gr.Button().click(predict, [picture, k], probabilities, api_name="predict", concurrency_limit=2)
+    return page.queue(max_size=32, default_concurrency_limit=2)
+
+
+def whole(value, first: int, last: int) -> int:
+    """A whole number that a browser sent, held within bounds."""
+    return min(max(value, first), last) if isinstance(value, int) else first

@@ -1,0 +1,80 @@
+// The ribbon (the map of the model) and the frame that every chapter is shown in.
+(() => {
+  const { h } = vit;
+
+  vit.ribbon = (element, props, trigger, watch) => {
+    const draw = () => {
+      const ribbon = props.value;
+      if (!ribbon) return;
+      vit.address({ chapter: ribbon.chapter });
+      const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("ol", {},
+        ...ribbon.stations.map(([name, shape], index) => h("li", {}, h("button", { type: "button", "data-chapter": index + 1, "data-key": `chapter-${index}`,
+          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => trigger("select", { chapter: index + 1 }) },
+          h("b", {}, name), h("span", { class: "mono" }, shape))))));
+      vit.replace(element, list);
+      const lit = list.querySelector("[aria-current]");
+      if (lit) list.scrollLeft = lit.offsetLeft - list.clientWidth / 2 + lit.clientWidth / 2;
+    };
+    watch("value", draw);
+    draw();
+  };
+
+  let serial = 0;
+  vit.chapter = (element, props, trigger, watch, reply) => {
+    let current = null;
+    const draw = () => {
+      const scene = props.value;
+      if (!scene || !scene.view) return;
+      const card = h("div", { class: "card" });
+      const root = h("article", { class: "vit chapter", "data-number": scene.number },
+        h("p", { class: "eyebrow" }, `Chapter ${scene.number} of ${scene.of}`),
+        h("h2", { tabindex: -1 }, scene.title),
+        markup("p", "story", scene.story), card,
+        scene.equation ? markup("div", "equation mono", scene.equation) : null,
+        scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
+        scene.check ? check(scene.check) : null,
+        h("nav", { class: "onward", "aria-label": "chapters" },
+          scene.before ? h("button", { type: "button", onclick: () => trigger("select", { chapter: scene.number - 1 }) }, `‹ ${scene.before}`) : h("span", {}),
+          scene.after ? h("button", { type: "button", class: "next", onclick: () => trigger("select", { chapter: scene.number + 1 }) }, `${scene.after} ›`) : h("span", {})));
+      const moved = current !== null && current !== scene.number;
+      current = scene.number;
+      const mine = ++serial;
+      const frame = {
+        /** Fill the numbers in the text that hang on the chosen patch, layer or head. */
+        say: (live) => { for (const [name, text] of Object.entries(live)) root.querySelectorAll(`[data-live="${name}"]`).forEach((node) => { node.textContent = text; }); },
+        /** Ask the server for something that is computed only when wanted; `hear` gets each answer. */
+        ask: (question, hear) => { frame.hear = hear; trigger("ask", { ...question, chapter: scene.number, serial: mine }); },
+        stop: () => trigger("stop", {}),
+        place: (change) => trigger("select", change),
+        root,
+      };
+      vit.frame = { serial: mine, frame };
+      element.replaceChildren(root);
+      vit.views[scene.view](card, scene.data, frame);
+      if (moved) {
+        if (document.activeElement === document.body) root.querySelector("h2").focus({ preventScroll: true });
+        if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" });
+      }
+    };
+    watch("value", draw);
+    draw();
+  };
+
+  vit.reply = (element, props, trigger, watch) => watch("value", () => {
+    const answer = props.value;
+    if (answer && vit.frame && answer.serial === vit.frame.serial) vit.frame.frame.hear?.(answer);
+  });
+
+  /** Our own sentences, written on the server with every label escaped there. */
+  function markup(tag, name, html) {
+    const node = h(tag, { class: name });
+    node.innerHTML = html;
+    return node;
+  }
+
+  function check({ code, says }) {
+    const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(code).then(() => { copy.textContent = "copied"; }) }, "copy");
+    return h("details", { class: "check" }, h("summary", {}, "Check it yourself"),
+      h("p", { class: "quiet" }, says), h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, h("code", {}, code))));
+  }
+})();

@@ -1,0 +1,112 @@
+// The picture with its patch grid: one drawing for every place where a patch can be seen or chosen.
+(() => {
+  const { h } = vit;
+
+  /**
+   * picture({src, rows, cols, alt}) -> {node, veil(weights, max)}.
+   * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk.
+   */
+  vit.picture = ({ src, rows, cols, alt, quiet = false }) => {
+    const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
+    const light = h("g", { class: "veil" });
+    const lines = h("path", { class: "lines", d: gridPath(rows, cols) });
+    const chosen = h("rect", { class: "chosen", width: 1, height: 1 });
+    const pointed = h("rect", { class: "pointed", width: 1, height: 1 });
+    const node = h("svg", {
+      class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: quiet ? undefined : 0,
+      role: quiet ? "img" : "application", "aria-roledescription": quiet ? undefined : "picture in patches",
+      "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first.`,
+    }, image, light, lines, pointed, chosen);
+
+    const at = (event) => {
+      const box = node.getBoundingClientRect();
+      const column = Math.floor(((event.clientX - box.left) / box.width) * cols);
+      const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+      return row >= 0 && row < rows && column >= 0 && column < cols ? row * cols + column : null;
+    };
+    node.addEventListener("pointermove", (event) => {
+      const patch = at(event);
+      if (event.pointerType === "mouse" && patch !== vit.state.hover) vit.set({ hover: patch });
+    });
+    node.addEventListener("pointerleave", () => vit.set({ hover: null }));
+    node.addEventListener("click", (event) => { const patch = at(event); if (patch !== null) vit.set({ patch, hover: null }); });
+    node.addEventListener("keydown", (event) => {
+      const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+      if (event.key === "Escape") vit.set({ patch: 0, hover: null });
+      if (!move) return;
+      event.preventDefault();
+      const { row, column } = vit.where(vit.state.patch);
+      const next = [(row + move[0] + rows) % rows, (column + move[1] + cols) % cols];
+      vit.set({ patch: next[0] * cols + next[1], hover: null });
+    });
+
+    const put = (rect, patch) => {
+      rect.style.display = patch === null ? "none" : "";
+      if (patch !== null) { rect.setAttribute("x", patch % cols); rect.setAttribute("y", Math.floor(patch / cols)); }
+    };
+    vit.follow(node, (state) => {
+      put(chosen, state.patch < rows * cols ? state.patch : null);
+      put(pointed, state.hover !== null && state.hover !== state.patch && state.hover < rows * cols ? state.hover : null);
+    });
+
+    /** Light, not paint: full weight leaves a patch as it is, no weight veils it towards the paper. */
+    function veil(weights, max) {
+      while (light.childNodes.length < rows * cols) {
+        const i = light.childNodes.length;
+        light.append(h("rect", { x: i % cols, y: Math.floor(i / cols), width: 1.01, height: 1.01 }));
+      }
+      light.childNodes.forEach((rect, i) => { rect.style.opacity = 0.86 * (1 - Math.min(1, weights[i] / (max || 1))); });
+    }
+    return { node, veil };
+  };
+
+  function gridPath(rows, cols) {
+    let d = "";
+    for (let i = 1; i < rows; i++) d += `M0 ${i}H${cols}`;
+    for (let i = 1; i < cols; i++) d += `M${i} 0V${rows}`;
+    return d;
+  }
+
+  /** A small single-hue grid of weights (N) on a canvas: cells are as blue as they are heavy. */
+  vit.thumb = (rows, cols) => {
+    const canvas = h("canvas", { class: "thumb", width: cols * 8, height: rows * 8, "aria-hidden": "true" });
+    const pen = canvas.getContext("2d");
+    canvas.paint = (weights, max) => {
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+      const style = getComputedStyle(canvas);
+      const [ground, hue] = [style.getPropertyValue("--cell"), style.getPropertyValue("--strength")];
+      for (let i = 0; i < rows * cols; i++) {
+        const box = [(i % cols) * 8 + 0.5, Math.floor(i / cols) * 8 + 0.5, 7, 7];
+        pen.globalAlpha = 1; pen.fillStyle = ground; pen.fillRect(...box);
+        pen.globalAlpha = Math.min(1, weights[i] / (max || 1)); pen.fillStyle = hue; pen.fillRect(...box);
+      }
+    };
+    return canvas;
+  };
+
+  /** The scale under a heat map: from 0 to max, with its unit. */
+  vit.scale = (unit) => {
+    const top = h("span", { class: "mono" }, "");
+    const node = h("div", { class: "scale" }, h("i", {}), h("div", {}, h("span", { class: "mono" }, "0"), h("span", {}, unit), top));
+    node.top = (text) => { top.textContent = text; };
+    return node;
+  };
+
+  /** A token is a strip of cells: the same picture of a vector wherever it appears. kind: patch, cls or position. */
+  vit.strip = (values, { kind = "patch", cells = 48, max, label } = {}) => {
+    const canvas = h("canvas", { class: `strip ${kind}`, width: cells, height: 1, role: "img", "aria-label": label ?? "a vector, drawn as a strip of cells" });
+    canvas.paint = (vector, top) => {
+      const pen = canvas.getContext("2d");
+      const style = getComputedStyle(document.querySelector(".vit") ?? document.body);
+      const [up, down] = [style.getPropertyValue("--strength"), style.getPropertyValue("--against")];
+      const peak = top || Math.max(...vector.map(Math.abs)) || 1;
+      pen.clearRect(0, 0, cells, 1);
+      for (let i = 0; i < cells; i++) {
+        const value = vector[Math.floor((i * vector.length) / cells)] / peak;
+        pen.globalAlpha = Math.min(1, Math.abs(value)); pen.fillStyle = value > 0 ? up : down; pen.fillRect(i, 0, 1, 1);
+      }
+    };
+    requestAnimationFrame(() => canvas.paint(values, max));
+    return canvas;
+  };
+})();

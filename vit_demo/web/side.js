@@ -1,0 +1,54 @@
+// Left, always there: the picture with its grid, the answer, the bars, the samples.
+(() => {
+  const { h, percent } = vit;
+
+  vit.side = (element, props, trigger, watch) => {
+    const verdicts = {};
+    const draw = () => {
+      const side = props.value;
+      if (!side || !side.rows) return;
+      vit.setGrid(side.rows, side.cols);
+      vit.address({ sample: side.sample });
+      if (side.sample !== null && side.right !== null) (verdicts[side.model] ??= {})[side.sample] = side.right;
+      vit.replace(element, h("div", { class: "vit side" }, picture(side), answer(side), samples(side, verdicts[side.model] ?? {}, trigger)));
+    };
+    watch("value", draw);
+    draw();
+  };
+
+  function picture(side) {
+    const caption = h("p", { class: "caption mono", "aria-live": "polite" });
+    const view = vit.picture({ src: side.src, rows: side.rows, cols: side.cols, alt: side.alt });
+    vit.follow(caption, () => { caption.textContent = vit.where(vit.active()).text; });
+    return h("figure", { class: "seen" }, view.node, h("figcaption", {}, caption));
+  }
+
+  function answer(side) {
+    const bars = h("ol", { class: "bars", "aria-label": "most probable classes" });
+    const most = side.top.length;
+    const draw = (k) => bars.replaceChildren(...side.top.slice(0, k).map(([label, p]) => h("li", {},
+      h("span", { class: "label", title: label }, label),
+      h("span", { class: "bar" }, h("i", { style: `width:${Math.max(0.5, 100 * p)}%` })),
+      h("span", { class: "mono" }, percent(p)))));
+    const [label, p] = side.top[0];
+    const box = h("div", { class: "answer" },
+      h("p", { class: "best", "aria-live": "polite" }, `${label}, ${percent(p)}`),
+      h("p", { class: "quiet" }, ...side.note.map(([text, tone]) => h("span", { class: tone }, text))),
+      bars,
+      vit.slider("show", { min: 1, max: most, value: Math.min(vit.state.k, most), show: (k) => `top ${k}` }, (k) => { vit.set({ k }); draw(k); }));
+    draw(Math.min(vit.state.k, most));
+    return box;
+  }
+
+  function samples(side, verdicts, trigger) {
+    return h("div", { class: "samples", role: "group", "aria-label": "sample pictures with their true labels" },
+      ...side.samples.map(({ src, label }, index) => {
+        const verdict = verdicts[index];
+        const mark = verdict === undefined ? "" : verdict ? " ✓" : " ✗";
+        return h("button", { type: "button", "data-sample": index, "data-key": `sample-${index}`, "aria-pressed": index === side.sample ? "true" : "false",
+          "aria-label": `sample ${index}, true label ${label}${verdict === undefined ? "" : verdict ? ", the model is right" : ", the model is wrong"}`,
+          onclick: () => trigger("select", { sample: index }) },
+          h("img", { src, alt: "", width: 32, height: 32 }), h("span", { class: verdict === false ? "wrong" : "" }, label + mark));
+      }));
+  }
+})();

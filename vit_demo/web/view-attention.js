@@ -1,0 +1,78 @@
+// Chapter 5: attention of every head, from every token. Sent once; pointing answers here, without the server.
+vit.views.attention = (card, data, frame) => {
+  const { h, percent, number } = vit;
+  const { rows, cols, layers, heads } = data;
+  const count = rows * cols, tokens = count + 1;
+  const all = data.all && vit.unpack(data.all);
+  const cls = data.cls && vit.unpack(data.cls);
+  let here = { layer: data.layer, one: data.one && vit.unpack(data.one), query: vit.unpack(data.query), key: vit.unpack(data.key) };
+  let fromCls = true;
+
+  /** The row of weights (T) that `token` gives in one head; null while that layer is not here. */
+  function row(layer, head, token) {
+    if (all) return all.subarray(((layer * heads + head) * tokens + token) * tokens).subarray(0, tokens);
+    if (here.one && layer === here.layer) return here.one.subarray((head * tokens + token) * tokens).subarray(0, tokens);
+    return token === 0 ? cls.subarray((layer * heads + head) * tokens).subarray(0, tokens) : null;
+  }
+
+  const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
+  const scale = vit.scale("weight of one patch");
+  const caption = h("figcaption", { class: "mono" });
+  const asker = vit.choice("who looks", ["CLS looks", "the chosen patch looks"], 0, (i) => { fromCls = i === 0; draw(); });
+  const thumbs = [];
+  const grid = h("div", { class: "thumbs", style: `grid-template-columns: repeat(${heads}, minmax(52px, 1fr))`, role: "group", "aria-label": "layers and heads" });
+  for (let layer = 0; layer < layers; layer++) for (let head = 0; head < heads; head++) {
+    const canvas = vit.thumb(rows, cols);
+    const button = h("button", { type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}`, "data-layer": layer, "data-head": head,
+      onclick: () => pick(layer, head) }, canvas, `${layer + 1} · ${head + 1}`);
+    thumbs.push({ layer, head, canvas, button });
+    grid.append(button);
+  }
+  card.append(h("div", { class: "tools" }, asker), h("div", { class: "row" },
+    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid)));
+
+  function pick(layer, head) {
+    vit.set({ layer, head });
+    if (layer !== here.layer) frame.ask({ what: "layer", layer }, (reply) => {
+      here = { layer: reply.layer, one: reply.one && vit.unpack(reply.one), query: vit.unpack(reply.query), key: vit.unpack(reply.key) };
+      draw();
+    });
+  }
+
+  const name = (token) => (token === 0 ? "CLS" : `patch ${token - 1}`);
+  let painted = null;
+  function draw() {
+    const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1);
+    const token = fromCls ? 0 : vit.active() + 1;
+    const weights = row(layer, head, token);
+    if (!weights) return;
+    const patches = weights.subarray(1);
+    const max = Math.max(...patches);
+    view.veil(patches, max);
+    scale.top(percent(max));
+    if (painted !== token) {
+      painted = token;
+      thumbs.forEach((thumb) => {
+        const small = row(thumb.layer, thumb.head, token)?.subarray(1);
+        thumb.canvas.style.visibility = small ? "" : "hidden";
+        if (small) thumb.canvas.paint(small, Math.max(...small));
+      });
+    }
+    thumbs.forEach((thumb) => thumb.button.setAttribute("aria-pressed", thumb.layer === layer && thumb.head === head ? "true" : "false"));
+    const best = patches.indexOf(max);
+    const other = fromCls ? vit.active() + 1 : best + 1;
+    caption.textContent = `${name(token)} → ${name(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
+    const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "The class token" : vit.where(token - 1).text.split(" · token")[0].replace("patch", "Patch"),
+      most: percent(max), target: vit.where(best).text.split(" · token")[0], weight: percent(weights[other]) };
+    if (layer === here.layer) {
+      const width = data.width, a = (head * tokens + token) * width, b = (head * tokens + other) * width;
+      let dot = 0;
+      for (let i = 0; i < width; i++) dot += here.query[a + i] * here.key[b + i];
+      Object.assign(sure, { dot: number(dot), score: number(dot / Math.sqrt(width)) });
+    } else Object.assign(sure, { dot: "…", score: "…" });
+    const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
+    sure.mix = order.map((t) => `${number(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
+    frame.say(sure);
+  }
+  vit.follow(card, draw);
+};

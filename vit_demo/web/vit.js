@@ -1,0 +1,122 @@
+// What every view shares: the chosen patch, layer and head; small helpers. No library.
+const vit = (() => {
+  const asked = new URLSearchParams(location.search);
+  const state = { patch: null, hover: null, layer: (+asked.get("layer") || 1) - 1, head: (+asked.get("head") || 1) - 1, k: 5, grid: null };
+  const followers = new Set();
+  const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
+
+  /** Build an element. Text given as a child stays text: nothing a label says can become markup. */
+  function h(tag, attributes = {}, ...children) {
+    const node = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (value === undefined || value === null || value === false) continue;
+      if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+      else node.setAttribute(name, value === true ? "" : value);
+    }
+    node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+    return node;
+  }
+
+  /** Draw now and at each change of the state, for as long as the node is on the page. */
+  function follow(node, draw) {
+    followers.add({ node, draw, seen: false });
+    draw(state);
+  }
+
+  function set(change) {
+    Object.assign(state, change);
+    for (const follower of [...followers]) {
+      follower.seen ||= follower.node.isConnected;
+      if (follower.seen && !follower.node.isConnected) followers.delete(follower);
+      else follower.draw(state);
+    }
+    address();
+  }
+
+  /** The patch that is looked at: the one pointed at, else the chosen one. */
+  const active = () => state.hover ?? state.patch;
+
+  /** A new picture grid keeps the chosen patch where it fits; else a patch above the middle is chosen. */
+  function setGrid(rows, cols) {
+    const same = state.grid && state.grid.rows === rows && state.grid.cols === cols;
+    if (same) return;
+    set({ grid: { rows, cols }, hover: null, patch: Math.floor(rows * 0.3) * cols + Math.floor(cols / 2) });
+  }
+
+  function where(patch) {
+    const { rows, cols } = state.grid;
+    const row = Math.floor(patch / cols), column = patch % cols;
+    return { row, column, token: patch + 1, text: `patch ${patch} · row ${row}, column ${column} · token ${patch + 1}`, rows, cols };
+  }
+
+  /** The address names sample, chapter, layer and head, so that a link shows the same thing again. */
+  let place = {};
+  function address(change) {
+    Object.assign(place, change);
+    const url = new URL(location.href);
+    const named = { ...place, layer: state.layer + 1, head: state.head + 1 };
+    for (const [name, value] of Object.entries(named)) {
+      if (value === null || value === undefined) url.searchParams.delete(name);
+      else url.searchParams.set(name, value);
+    }
+    if (url.href !== location.href) history.replaceState(history.state, "", url);
+  }
+
+  /** Tensors come as base64 of little-endian numbers with their shape; u8 and u16 are shares of `scale`. */
+  const kinds = { f32: Float32Array, u16: Uint16Array, u8: Uint8Array };
+  function unpack({ kind, data, scale = 1, offset = 0, shape }) {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const raw = new kinds[kind](bytes.buffer);
+    const top = { u16: 65535, u8: 255 }[kind];
+    const values = top ? Float32Array.from(raw, (v) => offset + (v / top) * scale) : raw;
+    values.shape = shape;
+    return values;
+  }
+
+  const percent = (p) => (p >= 0.9995 ? "100 %" : p >= 0.0995 ? `${(100 * p).toFixed(0)} %`
+    : p >= 0.0005 ? `${(100 * p).toFixed(1)} %` : p > 0 ? "< 0.1 %" : "0 %");
+  const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
+
+  /** A segmented choice that works by mouse and by arrow keys. */
+  function choice(label, options, chosen, pick) {
+    const group = h("div", { class: "choice", role: "radiogroup", "aria-label": label });
+    options.forEach((text, index) => group.append(h("button", {
+      type: "button", role: "radio", "aria-checked": index === chosen ? "true" : "false", tabindex: index === chosen ? 0 : -1,
+      onclick: () => select(index),
+      onkeydown: (event) => {
+        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        select((index + step + options.length) % options.length);
+      } }, text)));
+    function mark(index) {
+      [...group.children].forEach((button, i) => {
+        button.setAttribute("aria-checked", i === index ? "true" : "false");
+        button.tabIndex = i === index ? 0 : -1;
+      });
+    }
+    function select(index) { mark(index); group.children[index].focus(); pick(index); }
+    group.mark = mark;
+    return group;
+  }
+
+  /** A labelled slider with its value beside it. */
+  function slider(label, { min, max, step = 1, value, show = String }, change) {
+    const output = h("output", { class: "mono" }, show(value));
+    const input = h("input", { type: "range", min, max, step, value, oninput: () => {
+      output.textContent = show(+input.value); change(+input.value);
+    } });
+    return h("label", { class: "slider" }, h("span", {}, label), input, output);
+  }
+
+  /** Put new content in place; the keyboard stays where it was, found again by its data-key. */
+  function replace(element, node) {
+    const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    element.replaceChildren(node);
+    if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+  }
+
+  const views = {};
+  return { state, set, follow, active, setGrid, where, address, unpack, percent, number, choice, slider, replace, h, views };
+})();
+window.vit = vit;
