@@ -63,8 +63,8 @@ def read_config(name: str, raw: dict, limits: Limits) -> ViTConfig:
     qkv_bias = raw.get("qkv_bias", True)
     if width % heads:
         raise UserError(f"{name}: its width {width} does not divide into {heads} attention heads")
-    if image_size[0] % patch_size[0] or image_size[1] % patch_size[1]:
-        raise UserError(f"{name}: its patches of {by(patch_size)} px do not tile pictures of {by(image_size)} px")
+    if patch_size[0] != patch_size[1] or image_size[0] % patch_size[0] or image_size[1] % patch_size[0]:
+        raise UserError(f"{name}: its patches of {by(patch_size)} px do not tile pictures of {by(image_size)} px in squares")
     if raw.get("num_channels", 3) != 3:
         raise UserError(f"{name}: it wants {shown(raw['num_channels'])} colour channels; pictures here have 3")
     if activation not in ACTIVATIONS:
@@ -79,7 +79,7 @@ def read_config(name: str, raw: dict, limits: Limits) -> ViTConfig:
     labels = _labels(name, raw, limits)
     config = ViTConfig(
         **numbers, hidden_act=activation, layer_norm_eps=epsilon, qkv_bias=qkv_bias,
-        image_size=_square(image_size), patch_size=_square(patch_size),
+        image_size=_square(image_size), patch_size=patch_size[0],
         id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)})
     tokens = math.prod(patch_grid(config)) + 1
     attention_bytes = 4 * numbers["num_hidden_layers"] * heads * tokens ** 2
@@ -118,15 +118,15 @@ def _labels(name: str, raw: dict, limits: Limits) -> tuple[str, ...]:
 
 def patch_grid(config: ViTConfig) -> tuple[int, int]:
     """(rows, columns) of patches."""
-    (height, width), (patch_height, patch_width) = _sides(config.image_size), _sides(config.patch_size)
-    return height // patch_height, width // patch_width
+    height, width = _sides(config.image_size)
+    return height // config.patch_size, width // config.patch_size
 
 
 def parameter_count(config: ViTConfig) -> int:
     """Of a ViTForImageClassification with this config, by arithmetic: nothing is built."""
     width, inner = config.hidden_size, config.intermediate_size
     tokens = math.prod(patch_grid(config)) + 1
-    embeddings = width * (3 * math.prod(_sides(config.patch_size)) + 1) + width + tokens * width
+    embeddings = width * (3 * config.patch_size ** 2 + 1) + width + tokens * width
     layer = 4 * width ** 2 + (4 if config.qkv_bias else 1) * width + 2 * width * inner + inner + width + 4 * width
     return embeddings + config.num_hidden_layers * layer + 2 * width + config.num_labels * (width + 1)
 

@@ -1,0 +1,19 @@
+"""Small random ViT classifiers of any shape, saved as the library saves them."""
+
+from pathlib import Path
+
+import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def save_model(folder: Path, size=(32, 32), patch=4, dtype=torch.float32, **settings) -> Path:
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=list(size) if size[0] != size[1] else size[0], patch_size=patch, hidden_size=48,
+                       num_hidden_layers=3, num_attention_heads=3, intermediate_size=96, initializer_range=0.2,
+                       id2label=dict(enumerate(LABELS)), label2id={n: i for i, n in enumerate(LABELS)}, **settings)
+    ViTForImageClassification(config).to(dtype).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": size[0], "width": size[1]}, image_mean=[0.4, 0.5, 0.6],
+                         do_convert_rgb=True).save_pretrained(folder)
+    return folder
