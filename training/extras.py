@@ -26,20 +26,21 @@ BANK_BYTES = 4_000_000
 THUMBNAIL = 32
 
 
-def write_extras(folder: Path, classifier, held_out_logits, train_images, train_labels, *, held_out: str, seed: int = 0) -> dict:
+def write_extras(folder: Path, classifier, held_out_logits, train_images, train_labels, *, held_out: str, size: int = BANK_PICTURES, seed: int = 0) -> dict:
     """Writes both files -> what extras.json says.
 
     held_out_logits: (M,K) of pictures not learned from, named by `held_out` ("test", "validation");
-    train_images: uint8 (M,3,H,W) or PIL pictures, from which the bank is chosen; train_labels: (M,)."""
-    train_labels = torch.as_tensor(train_labels).long().cpu()
+    train_images: uint8 (M,3,H,W) or PIL pictures, from which the bank is chosen; train_labels: (M,); size: pictures in the
+    bank, bounded by its bytes; 0 for no bank, since its thumbnails are published with the model."""
     energies = energy_quantiles(held_out_logits)
-    chosen = balanced(train_labels, bank_size(classifier.model.config), seed)
-    bank, thumbnails = feature_bank(classifier, [pictures(train_images[i : i + 1])[0] for i in chosen.tolist()])
-    facts = {
-        "energies": {"split": held_out, "images": len(held_out_logits), "quantiles": len(energies)},
-        "bank": {"split": "train", "images": len(chosen), "layers": bank.shape[1], "rows": chosen.tolist(), "seed": seed},
-    }
-    tensors = {"energies": energies, "bank": bank, "bank_thumbnails": thumbnails, "bank_labels": train_labels[chosen]}
+    facts = {"energies": {"split": held_out, "images": len(held_out_logits), "quantiles": len(energies)}}
+    tensors = {"energies": energies}
+    if size:
+        train_labels = torch.as_tensor(train_labels).long().cpu()
+        chosen = balanced(train_labels, min(size, bank_size(classifier.model.config)), seed)
+        bank, thumbnails = feature_bank(classifier, [pictures(train_images[i : i + 1])[0] for i in chosen.tolist()])
+        facts["bank"] = {"split": "train", "images": len(chosen), "layers": bank.shape[1], "rows": chosen.tolist(), "seed": seed}
+        tensors |= {"bank": bank, "bank_thumbnails": thumbnails, "bank_labels": train_labels[chosen]}
     write_bytes(Path(folder) / TENSORS_FILE, save(tensors))
     write_bytes(Path(folder) / FACTS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
     return facts

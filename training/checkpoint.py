@@ -1,0 +1,136 @@
+"""Resumable state on disk: written aside, synced, listed in a manifest, renamed. safetensors and JSON only.
+
+A state is a folder `step-00001234` under `<output>/state`. Whatever interrupts a save, the newest complete one loads.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from vit_demo.errors import UserError
+
+SHARD_BYTES = 15 * 2**20
+KEPT = 2
+NAME = re.compile(r"step-(\d{8})")
+
+
+def shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Fill shards of at most SHARD_BYTES in order; a larger tensor has one for itself."""
+    filled: list[dict[str, torch.Tensor]] = []
+    room = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size() + 256  # 256: its line in the header
+        if size > room:
+            filled.append({})
+            room = SHARD_BYTES - 4096
+        filled[-1][name] = tensor.detach().cpu().contiguous()
+        room -= size
+    return filled
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict) -> Path:
+    """Write the state of `step`; older ones are pruned only after it is complete. Raises UserError when the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**20
+    have = shutil.disk_usage(folder).free
+    if have < need:
+        raise UserError(f"disk full: saving the state needs {need / 2**20:.0f} MB, {folder.name}/ has {have / 2**20:.0f} MB; the last saved state is intact. Free space, then --resume")
+    final = folder / f"step-{step:08d}"
+    if is_complete(final):
+        return final
+    aside = folder / f".writing-{step:08d}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        files = {}
+        for number, shard in enumerate(shards(tensors)):
+            path = aside / f"shard-{number:03d}.safetensors"
+            save_file(shard, path)
+            sync(path)
+            files[path.name] = digest(path)
+        manifest = aside / "manifest.json"
+        manifest.write_text(json.dumps({"step": step, "files": files, "facts": facts}, indent=1))
+        sync(manifest)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(f"cannot save the state: {error.strerror}; needs {need / 2**20:.0f} MB, has {have / 2**20:.0f} MB. The last saved state is intact") from None
+    shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one
+    os.rename(aside, final)
+    sync(folder)
+    for old in saved(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    for leftover in folder.glob(".writing-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return final
+
+
+def is_complete(state: Path) -> bool:
+    try:
+        manifest = json.loads((state / "manifest.json").read_text())
+        return all(digest(state / name) == expected for name, expected in manifest["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def saved(folder: Path) -> list[Path]:
+    """States by step, oldest first, complete or not."""
+    return sorted(path for path in folder.glob("step-*") if NAME.fullmatch(path.name))
+
+
+def newest_complete(folder: Path) -> Path | None:
+    return next((state for state in reversed(saved(folder)) if is_complete(state)), None)
+
+
+def load(state: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """(tensors, facts) of a complete state."""
+    manifest = json.loads((state / "manifest.json").read_text())
+    tensors: dict[str, torch.Tensor] = {}
+    for name in manifest["files"]:
+        tensors.update(load_file(state / name))
+    return tensors, manifest["facts"]
+
+
+def flatten(model, optimizers: list, average) -> dict[str, torch.Tensor]:
+    """All that the next step depends on, by name: weights, optimiser moments, weight average."""
+    tensors = {f"model.{name}": p for name, p in model.named_parameters()}
+    for number, optimizer in enumerate(optimizers):
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{number}.{index}.{key}": torch.as_tensor(value) for key, value in values.items()})
+    if average is not None:
+        tensors.update({f"average.{name}": tensor for name, tensor in average.averages.items()})
+    return tensors
+
+
+@torch.no_grad()
+def restore(tensors: dict[str, torch.Tensor], model, optimizers: list, average) -> None:
+    """The inverse of `flatten`, in place."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(tensors[f"model.{name}"])
+    for number, optimizer in enumerate(optimizers):
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimizer.{number}."):
+                _, _, index, key = name.split(".", 3)
+                states.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    if average is not None:
+        for name, tensor in average.averages.items():
+            tensor.copy_(tensors[f"average.{name}"])

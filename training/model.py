@@ -1,0 +1,118 @@
+"""The model a run starts from: a pretrained ViT with a head for these classes, or a new one; and its processor."""
+
+import torch
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+
+from training.config import TrainConfig
+from vit_demo.errors import UserError
+
+HEAD = ("classifier.weight", "classifier.bias")
+
+
+def image_size_of(config: ViTConfig) -> int:
+    size = config.image_size
+    return size if isinstance(size, int) else size[0]
+
+
+def input_size(config: TrainConfig) -> int:
+    """Pixels a side that the run's model will see, before it is built."""
+    return config.image_size or (image_size_of(pretrained_config(config.model)) if config.model else 32)
+
+
+def pretrained_config(source: str) -> ViTConfig:
+    """config.json of a folder or Hub repository; only plain ViTs (and masked autoencoders of one) are taken."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    try:
+        raw, _ = ViTConfig.get_config_dict(source)
+    except OSError as error:
+        cause = error.__cause__
+        if isinstance(cause, GatedRepoError):
+            raise UserError(f"{source} is gated: ask for access on its page, then hf auth login") from None
+        if isinstance(cause, RepositoryNotFoundError):
+            raise UserError(f"no model {source!r}: neither a folder here nor a repository you can read (private: hf auth login)") from None
+        raise UserError(f"cannot read {source!r}: no config.json there, or no network") from None
+    if raw.get("model_type") not in ("vit", "vit_mae"):
+        raise UserError(f"{source} is a {raw.get('model_type') or 'model without model_type'}, not a ViT: choose a repository whose config.json says model_type vit")
+    known = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps", "image_size",
+             "patch_size", "num_channels", "qkv_bias", "initializer_range", "id2label")
+    return ViTConfig(**{name: raw[name] for name in known if name in raw})
+
+
+def build(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[ViTForImageClassification, ViTImageProcessorPil, list[str]]:
+    """(model in float32, processor, lines to tell the user)."""
+    labels = {"id2label": dict(enumerate(class_names)), "label2id": {name: i for i, name in enumerate(class_names)}}
+    if config.model is None:
+        size = input_size(config)
+        check_divisible(size, config.patch_size)
+        torch.manual_seed(config.seed)
+        model = ViTForImageClassification(ViTConfig(
+            image_size=size, patch_size=config.patch_size, hidden_size=config.hidden_size, num_hidden_layers=config.num_hidden_layers,
+            num_attention_heads=config.num_attention_heads, intermediate_size=config.intermediate_size, **labels))
+        processor = ViTImageProcessorPil(size={"height": size, "width": size}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+        said = [f"a new ViT: {size} px, patch {config.patch_size}, {model.num_parameters() / 1e6:.2f} M parameters"]
+    else:
+        model, said = pretrained(config, labels)
+        processor = pretrained_processor(config.model)
+        size = image_size_of(model.config)
+        processor.size = {"height": size, "width": size}
+    processor.do_convert_rgb = True
+    freeze(model, config.train_last_blocks)
+    return model, processor, said
+
+
+def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassification, list[str]]:
+    base = pretrained_config(config.model)
+    torch.manual_seed(config.seed)  # for a new head
+    target = ViTConfig(**{**base.to_diff_dict(), **labels})
+    try:
+        model, info = ViTForImageClassification.from_pretrained(
+            config.model, config=target, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
+            attn_implementation="sdpa", output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot read the weights of {config.model}: {str(error).splitlines()[0][:200]} (only safetensors are read)") from None
+    strange = (set(info["missing_keys"]) | {key[0] for key in info["mismatched_keys"]}) - set(HEAD)
+    if strange:
+        raise UserError(f"{config.model} lacks {len(strange)} tensors of a ViT ({', '.join(sorted(strange)[:3])} …): it is not a plain ViT")
+    said = [f"pretrained: {config.model}, {model.num_parameters() / 1e6:.2f} M parameters"]
+    if set(info["missing_keys"]) or info["mismatched_keys"]:
+        said.append(f"its head is replaced by a new one for {len(labels['id2label'])} classes")
+    if config.image_size and config.image_size != image_size_of(base):
+        said.append(f"position embeddings interpolated from {image_size_of(base)} px to {config.image_size} px")
+        model = with_image_size(model, config.image_size)
+    return model, said
+
+
+def with_image_size(model: ViTForImageClassification, size: int) -> ViTForImageClassification:
+    """The same weights for another input size: position embeddings interpolated as the library does (bicubic)."""
+    check_divisible(size, model.config.patch_size)
+    embeddings = model.vit.embeddings
+    tokens = 1 + (size // model.config.patch_size) ** 2
+    with torch.no_grad():
+        positions = embeddings.interpolate_pos_encoding(torch.zeros(1, tokens, model.config.hidden_size), size, size)
+    resized = ViTForImageClassification(ViTConfig(**{**model.config.to_diff_dict(), "image_size": size}))
+    resized.load_state_dict({**model.state_dict(), "vit.embeddings.position_embeddings": positions})
+    return resized
+
+
+def pretrained_processor(source: str) -> ViTImageProcessorPil:
+    try:
+        return ViTImageProcessorPil.from_pretrained(source)
+    except OSError:
+        raise UserError(f"{source} has no preprocessor_config.json: without it nobody knows how its pixels were normalised") from None
+
+
+def check_divisible(size: int, patch: int) -> None:
+    if size % patch:
+        raise UserError(f"--image-size {size} is not divisible by the patch of {patch} px: take {size // patch * patch} or {(size // patch + 1) * patch}")
+
+
+def freeze(model: ViTForImageClassification, last_blocks: int | None) -> None:
+    """Train only the head, the final LayerNorm and the last so many layers (None: everything)."""
+    if last_blocks is None:
+        return
+    layers = model.vit.layers
+    model.requires_grad_(False)
+    trained = [model.classifier, model.vit.layernorm if last_blocks else None, *layers[len(layers) - last_blocks :]]
+    for module in filter(None, trained):
+        module.requires_grad_(True)

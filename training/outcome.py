@@ -1,0 +1,114 @@
+"""From trained weights to the folder that is published: model, processor, measured metrics, card; and copies on the way."""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from training import card, extras, figures, report
+from training.config import TrainConfig, command
+from training.scores import scores
+from vit_demo.classifier import Classifier, load
+
+
+def shipped_weights(run) -> dict[str, torch.Tensor]:
+    """Copies on the CPU of the weights that count: the average where there is one."""
+    weights = {**run.model.state_dict(), **(run.average.averages if run.average is not None else {})}
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+
+def write_weights(folder: Path, model, weights: dict[str, torch.Tensor]) -> None:
+    """config.json and model.safetensors under the names the library uses; written aside, then moved in."""
+    aside = folder / ".writing"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    plain = type(model)(model.config)
+    plain.load_state_dict(weights)
+    plain.to(next(iter(weights.values())).dtype).save_pretrained(aside)
+    for path in aside.iterdir():
+        os.replace(path, folder / path.name)
+    aside.rmdir()
+
+
+def snapshot_due(config: TrainConfig, epoch: int) -> bool:
+    """True after `snapshots` epochs of the run, evenly spread, the last one among them."""
+    due = {round((number + 1) * config.epochs / config.snapshots) for number in range(config.snapshots)}
+    return epoch + 1 in due
+
+
+def write_snapshot(run, epoch: int) -> None:
+    """A small copy (float16) of the weights as they are after `epoch` (from 0), under snapshots/."""
+    weights = {name: tensor.half() for name, tensor in shipped_weights(run).items()}
+    write_weights(run.output / "snapshots" / f"epoch-{epoch + 1:03d}", run.model, weights)
+
+
+def keep_best(run) -> None:
+    """The weights with the best validation accuracy so far, float32, beside the state."""
+    write_weights(run.output / "state" / "best", run.model, shipped_weights(run))
+
+
+def finish(run) -> None:
+    """Write the folder, then measure it as the app would: the written files, through their own processor."""
+    best = run.output / "state" / "best"
+    if run.config.keep == "best" and best.is_dir():
+        for name in ("config.json", "model.safetensors"):
+            shutil.copyfile(best / name, run.output / name)
+    else:
+        write_weights(run.output, run.model, shipped_weights(run))
+    run.processor.save_pretrained(run.output)
+    classifier = load(str(run.output))
+    classifier.model.to(run.accelerator.device)
+    held_out, name = run.splits.held_out, run.splits.held_out_name
+    logits = report.predict(classifier, held_out.pixels, description=f"measuring on {name}")
+    measured = scores(logits, held_out.labels, held_out.class_names)
+    metrics = {f"{name}_accuracy": measured.pop("accuracy"), f"{name}_loss": measured.pop("loss"), **conditions(run), **measured}
+    report.write_metrics(run.output, metrics)
+    figures.write_figures(run.output, metrics, held_out.class_names, report.pictures(held_out.pixels))
+    write_extras(run, classifier, logits)
+    card.write_card(run.output)
+    run.accelerator.print(f"{name} accuracy {metrics[f'{name}_accuracy']:.2%} on {len(held_out)} pictures; model, card and metrics are in {run.output}")
+
+
+def write_extras(run, classifier: Classifier, held_out_logits: torch.Tensor) -> None:
+    """Energies of pictures not learned from, those to choose on before those to test on; and the bank, when asked for."""
+    splits, name = run.splits, run.splits.held_out_name
+    if splits.validation is not None:
+        held_out_logits, name = report.predict(classifier, splits.validation.pixels, description="energies"), "validation"
+    extras.write_extras(run.output, classifier, held_out_logits, splits.train.pixels, splits.train.labels, held_out=name,
+                        size=run.config.bank, seed=run.config.seed)
+
+
+def conditions(run) -> dict:
+    """Everything that a reader needs beside the number."""
+    config, splits, progress = run.config, run.splits, run.progress
+    name, images_seen = splits.held_out_name, progress.step * config.batch_size
+    return {
+        "epochs": len(progress.history),
+        "seed": config.seed,
+        "parameters": run.model.num_parameters(),
+        "images_seen": images_seen,
+        "images_per_second": images_seen / max(progress.seconds, 1e-9),
+        "seconds": progress.seconds,
+        "device": report.device_name(run.accelerator.device),
+        "threads": torch.get_num_threads(),
+        "processes": run.accelerator.num_processes,
+        "precision": run.accelerator.mixed_precision,
+        "dataset": {
+            "name": Path(config.dataset).name if Path(config.dataset).is_dir() else config.dataset,
+            "train_split": config.train_split,
+            "test_split": splits.test_split,
+            "train_images": len(splits.train),
+            "validation_images": len(splits.validation) if splits.validation is not None else 0,
+            f"{name}_images": len(splits.held_out),
+            "fingerprint": report.fingerprint(splits.train.pixels, splits.train.labels),
+            f"{name}_fingerprint": report.fingerprint(splits.held_out.pixels, splits.held_out.labels),
+        },
+        "versions": report.versions(),
+        "command": command(config),
+        "preset": config.preset,
+        "base_model": config.model and (Path(config.model).name if Path(config.model).is_dir() else config.model),
+        "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},
+        "history": progress.history,
+    }

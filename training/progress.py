@@ -1,0 +1,69 @@
+"""Where a run stands, and the bar that shows it."""
+
+import time
+from dataclasses import dataclass, field
+
+from tqdm.auto import tqdm
+
+from training.config import TrainConfig
+from training.loop import Step
+
+
+@dataclass
+class Progress:
+    """Saved with the state of a run."""
+
+    step: int = 0  # optimiser steps done
+    seconds: float = 0.0  # spent in steps; validation and saving are not counted
+    history: list[dict] = field(default_factory=list)  # one entry an epoch
+    best: float = -1.0
+    best_epoch: int = -1
+    epoch_loss: float = 0.0  # sums over the steps of the unfinished epoch
+    epoch_correct: float = 0.0
+    epoch_steps: int = 0
+
+
+class Meter:
+    """Adds up an epoch on the device and reads it about twice a second, not every step."""
+
+    def __init__(self, progress: Progress, config: TrainConfig, epoch: int, steps_an_epoch: int, processes: int, quiet: bool):
+        self.progress, self.config = progress, config
+        self.total_steps, self.share = steps_an_epoch * config.epochs, config.batch_size // processes
+        self.loss, self.correct, self.steps = progress.epoch_loss, progress.epoch_correct, progress.epoch_steps
+        self.last = self.shown = time.monotonic()
+        self.bar = tqdm(total=steps_an_epoch, initial=progress.step % steps_an_epoch, desc=f"epoch {epoch + 1}/{config.epochs}", unit="step", disable=quiet)
+
+    def add(self, step: Step) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.last
+        self.progress.step = step.number + 1
+        self.loss, self.correct, self.steps = self.loss + step.loss, self.correct + step.correct, self.steps + 1
+        self.bar.update()
+        if now - self.shown > 0.5:
+            self.shown = now
+            self.show()
+        self.last = time.monotonic() if step.loss.device.type == "cpu" else now  # reading a GPU waits for its step
+
+    def show(self) -> None:
+        speed = self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
+        left = (self.total_steps - self.progress.step) * self.config.batch_size / max(speed, 1e-9)
+        totals = self.totals()
+        self.bar.set_postfix_str(f"loss {totals['train_loss']:.3f}, accuracy {totals['train_accuracy']:.1%}, {speed:.0f} images/s, {clock(left)} left in all")
+
+    def totals(self) -> dict:
+        """This process's mean loss and accuracy over the epoch so far (on mixed, augmented pictures)."""
+        steps = max(1, self.steps)
+        return {"train_loss": float(self.loss) / steps, "train_accuracy": float(self.correct) / (steps * self.share)}
+
+    def keep(self) -> None:
+        """Write the running sums into the progress, so that a state saved in mid-epoch has them."""
+        self.progress.epoch_loss, self.progress.epoch_correct, self.progress.epoch_steps = float(self.loss), float(self.correct), self.steps
+
+    def close(self) -> dict:
+        self.bar.close()
+        self.progress.epoch_loss, self.progress.epoch_correct, self.progress.epoch_steps = 0.0, 0.0, 0
+        return self.totals()
+
+
+def clock(seconds: float) -> str:
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

@@ -1,0 +1,148 @@
+"""One training run: all that belongs together while it goes on, and how it is saved, resumed, validated."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from training import checkpoint, loop
+from training.config import TrainConfig
+from training.data import Splits
+from training.model import build
+from training.optim import WeightAverage, add_drop_path, make_optimizers
+from training.progress import Progress
+from vit_demo.errors import UserError
+
+
+@dataclass(eq=False)
+class Run:
+    config: TrainConfig
+    accelerator: Accelerator
+    splits: Splits
+    output: Path
+    model: torch.nn.Module  # the plain model, whose weights are saved
+    prepared: torch.nn.Module  # the same weights as accelerate runs them: compiled, autocast, distributed
+    processor: object
+    optimizers: list
+    average: WeightAverage | None
+    said: list[str]  # lines for the user about how the model was made
+    progress: Progress
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return len(self.splits.train) // self.config.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_an_epoch * self.config.epochs
+
+    @property
+    def size(self) -> int:
+        return self.processor.size["height"]
+
+    @property
+    def mean_std(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The processor's own constants, (3,) each, on the device."""
+        return tuple(torch.tensor(values, device=self.accelerator.device) for values in (self.processor.image_mean, self.processor.image_std))
+
+    def batches(self, epoch: int) -> loop.EpochBatches:
+        return loop.EpochBatches(self.splits.train, self.config, epoch, self.size, *self.mean_std)
+
+    def save(self) -> None:
+        """Save the state; on several processes the main one writes while the others wait."""
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            facts = {**vars(self.progress), "processes": self.accelerator.num_processes}
+            tensors = checkpoint.flatten(self.model, self.optimizers, self.average)
+            checkpoint.save(self.output / "state", self.progress.step, tensors, facts)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Go on from the newest complete state, bit for bit. Raises UserError when there is none, or on another number of processes."""
+        state = checkpoint.newest_complete(self.output / "state")
+        if state is None:
+            raise UserError(f"no complete state in {self.output / 'state'}: start again with another --output")
+        tensors, facts = checkpoint.load(state)
+        processes = facts.pop("processes")
+        if processes != self.accelerator.num_processes:
+            raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
+        checkpoint.restore(tensors, self.model, self.optimizers, self.average)
+        self.progress = Progress(**facts)
+        self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
+
+    def validate(self) -> dict:
+        """Loss and accuracy, on the pictures to choose on, of the weights that would ship: the average where there is one."""
+        if self.average is not None:
+            self.average.swap()
+        result = loop.evaluate(self.prepared, self.splits.validation, self.size, *self.mean_std, self.accelerator)
+        if self.average is not None:
+            self.average.swap()
+        return {"validation_loss": result["loss"], "validation_accuracy": result["accuracy"]}
+
+    def plan(self) -> list[str]:
+        """What will happen, in lines."""
+        config, splits, accelerator = self.config, self.splits, self.accelerator
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
+        precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
+        return [
+            f"{len(splits.train)} training pictures{chosen_on}, {len(splits.held_out)} {splits.held_out_name}; {len(splits.train.class_names)} classes",
+            f"{config.epochs} epochs x {self.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
+            f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
+        ]
+
+    def estimate(self) -> str:
+        """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
+        cuda, times = self.accelerator.device.type == "cuda", []
+        started = time.monotonic()
+        for step in loop.train_epoch(self.prepared, self.optimizers, self.average, self.batches(0), self.accelerator, 0, self.total_steps):
+            step.loss.item()
+            times.append(time.monotonic() - started)
+            started = time.monotonic()
+            if len(times) == 4:
+                break
+        minutes = min(times) * self.total_steps / 60
+        memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
+        return f"about {minutes:.0f} minutes ({self.config.batch_size / min(times):.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(times)} trial steps"
+
+
+def peak_memory() -> int:
+    """Bytes this process has held at most."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """accelerate owns device, precision, compilation and launch. On a GPU: bf16 and compiled; on a CPU: float32."""
+    cuda = torch.cuda.is_available()
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
+    compiled = config.compile == "yes" or (config.compile == "auto" and cuda)
+    if cuda:
+        torch.set_float32_matmul_precision("high")
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
+                       log_with=config.tracker, project_dir=config.output if config.tracker else None)
+
+
+def start(config: TrainConfig, accelerator: Accelerator, splits: Splits) -> Run:
+    """Model, optimisers and weight average on the device, and the pictures too, once."""
+    check_batch(config, len(splits.train), accelerator)
+    model, processor, said = build(config, splits.train.class_names)
+    if accelerator.device.type == "cpu":
+        model.set_attn_implementation("eager")  # faster there than sdpa: 1.7 times in bf16, a little in float32
+    if config.drop_path:
+        add_drop_path(model, config.drop_path)
+    prepared = accelerator.prepare(model)
+    optimizers = make_optimizers(model, config, fused=accelerator.device.type == "cuda")
+    average = WeightAverage(model, config.ema) if config.ema else None
+    splits = splits.to(accelerator.device)
+    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, said, Progress())
+
+
+def check_batch(config: TrainConfig, pictures: int, accelerator: Accelerator) -> None:
+    if config.batch_size > pictures:
+        raise UserError(f"--batch-size {config.batch_size} is larger than the {pictures} training pictures: take at most {pictures}")
+    if config.batch_size % (accelerator.num_processes * config.accumulation):
+        raise UserError(f"--batch-size {config.batch_size} does not divide among {accelerator.num_processes} processes x {config.accumulation} accumulation passes")
