@@ -127,7 +127,7 @@ def build_page(models: Models) -> gr.Blocks:
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
                 left = mount("side", elem_id="side")
-                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", buttons=[], height=150,
+                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", buttons=[], height=96, show_label=False, placeholder="your own picture: drop, or click",
                              elem_id="upload", alt_text="the picture you gave")
                 with gr.Accordion("Another model", open=False, elem_id="models"):
                     name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)

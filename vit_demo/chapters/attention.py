@@ -30,11 +30,11 @@ def scene(look: Look) -> dict:
         "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant. Patches do "
         f"the same. Each of the {mono(tokens)} tokens asks all others a question; the answer is a dot product, which is "
         f"large where query and key point the same way. Softmax turns a row of {mono(tokens)} scores into weights that sum "
-        f"to 1, and the token takes that mix of the others’ values. {live('who', '', '')} gives {live('most', '', '')} of "
-        f"its attention in layer {live('layer', '', '')}, head {live('head', '', '')} to {live('target', '', '')}.")
+        f"to 1, and the token takes that mix of the others’ values. {live('who', kind='w')} gives {live('most', kind='')} of "
+        f"its attention in layer {live('layer', kind='')}, head {live('head', kind='')} to {live('target', kind='w')}.")
     equation = (
         f"q·k = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
-        f"out = {live('mix', '', '')}")
+        f"out = {live('mix', kind='')}")
     body = f"""
 with torch.no_grad():
     attentions = model(pixels, output_attentions=True).attentions

@@ -29,7 +29,7 @@ def scene(look: Look) -> dict:
     row, column = side * 2 // 5, side // 2
     equation = (
         f"x = (byte ÷ {1 / scale:.0f} − mean) ÷ std<br>"
-        f"red of pixel {live('pixel', '', '')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = {live('value')}")
+        f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = {live('value')}")
     body = f"""
 answer = pixels[0, 0, {row}, {column}].item()  # red of row {row}, column {column}
 """

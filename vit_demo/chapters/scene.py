@@ -106,7 +106,7 @@ def mono(text) -> str:
 
 def live(name: str, text="", kind: str = "b") -> str:
     """A number that the browser renews when another patch, layer or head is chosen."""
-    tag, tone = {"b": ("b", "live"), "t": ("span", "t"), "p": ("span", "p"), "": ("span", "mono")}[kind]
+    tag, tone = {"b": ("b", "live"), "t": ("span", "t"), "p": ("span", "p"), "": ("span", "mono"), "w": ("span", "")}[kind]
     return f'<{tag} class="{tone}" data-live="{name}">{text}</{tag}>'
 
 

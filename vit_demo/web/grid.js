@@ -84,6 +84,18 @@
     return canvas;
   };
 
+  /** Bytes (3,height,width), reds then greens then blues -> a crisp canvas. */
+  vit.bitmap = (bytes, height, width, alt) => {
+    const canvas = h("canvas", { width, height, class: "crisp bitmap", role: "img", "aria-label": alt });
+    const pen = canvas.getContext("2d"), image = pen.createImageData(width, height), size = height * width;
+    for (let i = 0; i < size; i++) image.data.set([bytes[i], bytes[size + i], bytes[2 * size + i], 255], 4 * i);
+    pen.putImageData(image, 0, 0);
+    return canvas;
+  };
+
+  /** Numbers of either sign -> bytes around a middle grey; `peak` is drawn at full strength. */
+  vit.signed = (values, peak) => Uint8ClampedArray.from(values, (v) => 127.5 * (1 + v / (peak || 1)));
+
   /** The scale under a heat map: from 0 to max, with its unit. */
   vit.scale = (unit) => {
     const top = h("span", { class: "mono" }, "");

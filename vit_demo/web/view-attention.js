@@ -20,7 +20,7 @@ vit.views.attention = (card, data, frame) => {
   const caption = h("figcaption", { class: "mono" });
   const asker = vit.choice("who looks", ["CLS looks", "the chosen patch looks"], 0, (i) => { fromCls = i === 0; draw(); });
   const thumbs = [];
-  const grid = h("div", { class: "thumbs", style: `grid-template-columns: repeat(${heads}, minmax(52px, 1fr))`, role: "group", "aria-label": "layers and heads" });
+  const grid = h("div", { class: "thumbs", style: `--columns: ${heads * Math.max(1, Math.floor(6 / heads))}; --narrow: ${heads}`, role: "group", "aria-label": "layers and heads" });
   for (let layer = 0; layer < layers; layer++) for (let head = 0; head < heads; head++) {
     const canvas = vit.thumb(rows, cols);
     const button = h("button", { type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}`, "data-layer": layer, "data-head": head,
@@ -29,7 +29,7 @@ vit.views.attention = (card, data, frame) => {
     grid.append(button);
   }
   card.append(h("div", { class: "tools" }, asker), h("div", { class: "row" },
-    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid)));
+    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))));
 
   function pick(layer, head) {
     vit.set({ layer, head });

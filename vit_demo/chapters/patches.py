@@ -1,0 +1,103 @@
+"""Chapter 2: the picture is cut up, and why not into single pixels."""
+
+import time
+from collections.abc import Iterator
+
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+from vit_demo.chapters.scene import Look, live, mono, percent, pixel_constants, snippet, whole
+from vit_demo.draw import data_uri, pack, picture
+from vit_demo.explain import cost
+
+NAME = "patches"
+TITLE = "How does a picture become a sentence?"
+MOST_TOKENS = 1025  # the largest run that is really timed
+
+
+def station(classifier) -> str:
+    config = classifier.model.config
+    count = (config.image_size // config.patch_size) ** 2
+    return f"{count} of {config.patch_size}×{config.patch_size}"
+
+
+def scene(look: Look) -> dict:
+    rows, cols = look.trace.grid
+    count, patch, side = rows * cols, look.patch, look.side
+    scale, mean, std = pixel_constants(look.classifier.processor)
+    story = (
+        "A transformer reads words, one after another. To give it a picture, the picture is cut into squares of "
+        f"{mono(f'{patch} × {patch}')} pixels: {mono(f'{rows} × {cols} = {count}')} patches, read like text from the top "
+        f"left. Each patch is laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
+        f"With the class token that makes {mono(count + 1)} tokens, and attention compares every token with every "
+        f"other: {mono(f'{count + 1}² = {whole((count + 1) ** 2)}')} pairs. Were each pixel a token, it would be "
+        f"{mono(whole(cost.pixel_pairs(side)))}.")
+    middle = look.middle
+    row, column = divmod(middle, cols)
+    body = f"""
+row, column, size = {row}, {column}, {patch}
+patch = pixels[0, :, row * size:(row + 1) * size, column * size:(column + 1) * size]
+answer = patch.flatten()[0].item()  # its first number: red, top left
+"""
+    return {
+        "story": story, "view": "patches",
+        "equation": f"patch {live('patch')} = rows {live('rows')} , columns {live('columns')} &nbsp;→&nbsp; "
+                    f"x = [{live('first', kind='')}, … ] &nbsp; {3 * patch * patch} numbers",
+        "attempt": "halve the patch side with the slider. The tokens grow by four, the pairs by sixteen. "
+                   "Then measure: does the time grow as the pairs do?",
+        "data": {
+            "src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "patch": patch, "side": side,
+            "bytes": pack(look.seen, "u8"), "scale": scale, "mean": mean, "std": std,
+            "sizes": [size_row(look.config, size) for size in sizes(side)],
+        },
+        "check": {"code": snippet(look, body), "value": look.trace.patches[middle].flatten()[0].item(),
+                  "says": f"The first of the {3 * patch * patch} numbers of patch {middle}."},
+    }
+
+
+def sizes(side: int) -> list[int]:
+    """Patch sides that divide the picture, largest first, without those that are too many to draw."""
+    return [size for size in range(side // 2, 0, -1) if side % size == 0 and (side // size <= 64 or size in (1, 2))]
+
+
+def size_row(config, size: int) -> dict:
+    tokens = cost.patch_count(config.image_size, size) + 1
+    return {"patch": size, "tokens": tokens, "pairs": cost.token_pairs(tokens),
+            "share": percent(attention_share(config, size))}
+
+
+def attention_share(config, size: int) -> float:
+    """Of all operations of a forward, the part that comparing tokens takes."""
+    operations = cost.flops(config, patch_size=size)
+    return operations.attention / operations.total
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """Time a model of this width and depth, with random weights, at each patch size: fewest tokens first."""
+    config, done = look.config, []
+    plan = [size for size in sizes(look.side)]
+    for index, size in enumerate(plan):
+        yield {"rows": done, "progress": index / len(plan), "now": size}
+        tokens = cost.patch_count(config.image_size, size) + 1
+        if tokens <= MOST_TOKENS:
+            row = cost.timings(config, [size], lambda patch: forward(config, patch), time.perf_counter, MOST_TOKENS)[0]
+            seconds, known = row.seconds, (size, row.seconds)
+        else:
+            growth = cost.flops(config, patch_size=size).total / cost.flops(config, patch_size=known[0]).total
+            seconds = known[1] * growth
+        done.append({"patch": size, "tokens": tokens, "seconds": seconds, "measured": tokens <= MOST_TOKENS})
+    yield {"rows": done, "progress": 1}
+
+
+def forward(config, size: int):
+    """A call that runs one picture through a random model of the loaded shape with another patch size."""
+    shape = {name: getattr(config, name) for name in (
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size")}
+    model = ViTForImageClassification(ViTConfig(**shape, patch_size=size, num_labels=config.num_labels)).eval()
+    pixels = torch.zeros(1, 3, config.image_size, config.image_size)
+
+    def call():
+        with torch.inference_mode():
+            return model(pixels)
+
+    return call

@@ -1,0 +1,58 @@
+"""Chapter 3: every patch goes through the same linear layer."""
+
+from vit_demo.chapters.scene import Look, live, mono, number, percent, pixel_constants, snippet, whole
+from vit_demo.draw import data_uri, pack, picture, signed_colours
+from vit_demo.explain import embeddings as maths
+
+NAME = "projection"
+TITLE = "What does a patch say to the model?"
+SENT_WEIGHTS = 65_536  # numbers of the filters that travel; further dimensions are not shown one by one
+COMPONENTS = 28
+
+
+def station(classifier) -> str:
+    config = classifier.model.config
+    return f"{3 * config.patch_size ** 2}→{config.hidden_size}"
+
+
+def scene(look: Look) -> dict:
+    weight, bias = maths.projection(look.model)
+    width, inputs = len(weight), weight[0].numel()
+    shown = max(1, min(width, SENT_WEIGHTS // inputs))
+    components = maths.filter_components(weight, COMPONENTS)
+    first = percent(components.explained[:8].sum().item())
+    middle, scale_mean_std = look.middle, pixel_constants(look.classifier.processor)
+    told = maths.projection_sum(look.trace.patches[middle], weight, bias, 0)
+    story = (
+        f"The {mono(inputs)} numbers of a patch are turned into {mono(width)} others: one for each learned filter. A filter is "
+        "laid over the patch, number on number, multiplied and summed up; a bias is added. It answers one question, such as "
+        f"“is the top brighter than the bottom?”. All patches go through the same {mono(f'{width} × {inputs}')} weights. "
+        f"Patch {live('patch', kind='')} answers filter {live('filter', kind='')} with {live('value', kind='')}.")
+    body = f"""
+row, column, size = {middle // look.trace.grid[1]}, {middle % look.trace.grid[1]}, {look.patch}
+x = pixels[0, :, row * size:(row + 1) * size, column * size:(column + 1) * size].flatten()
+layer = model.vit.embeddings.patch_embeddings.projection
+answer = (layer.weight.flatten(1)[0] @ x + layer.bias[0]).item()  # filter 0
+"""
+    return {
+        "story": story, "view": "projection",
+        "equation": f"z{live('index', kind='w')} = Σ w·x + b = {live('terms', kind='')} + {live('bias')} = {live('result')}",
+        "attempt": "walk through the filters with the slider. Which ones look for colour, which for edges? "
+                   f"The first 8 components below hold {first} of what all {width} filters can tell apart.",
+        "data": {
+            "src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1],
+            "patch": look.patch, "side": look.side, "bytes": pack(look.seen, "u8"),
+            "scale": scale_mean_std[0], "mean": scale_mean_std[1], "std": scale_mean_std[2],
+            "width": width, "shown": shown, "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),
+            "tokens": pack(look.trace.patch_embeddings, "u16"),
+            "components": pack(signed_pictures(components.filters), "u8"),
+            "explained": [percent(share) for share in components.explained.tolist()],
+        },
+        "check": {"code": snippet(look, body), "value": told.value.item(),
+                  "says": f"What patch {middle} answers to filter 0: {number(told.value.item(), 3)}, as Wx + b."},
+    }
+
+
+def signed_pictures(filters):
+    """(n,3,P,P) weights -> (n,3,P,P) uint8, each at its own full strength."""
+    return signed_colours(filters / filters.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12))

@@ -1,0 +1,76 @@
+"""Chapter 4: a class token in front, a position on each; and the proof that positions are all a ViT knows of places."""
+
+from collections.abc import Iterator
+
+from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet
+from vit_demo.draw import data_uri, pack, picture
+from vit_demo.explain import embeddings, positions
+
+NAME = "CLS + positions"
+TITLE = "How does it know where a patch was?"
+SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
+SEEDS = 4
+
+
+def station(classifier) -> str:
+    config = classifier.model.config
+    return f"{(config.image_size // config.patch_size) ** 2 + 1}×{config.hidden_size}"
+
+
+def scene(look: Look) -> dict:
+    made = embeddings.assembly(look.model, look.trace.patch_embeddings)
+    tokens, width = made.embeddings.shape
+    similarity = positions.position_similarity(made.positions, look.trace.grid).flatten(2).flatten(0, 1)
+    middle, beside = look.middle, look.middle + 1
+    near = similarity[middle, beside].item()
+    story = (
+        f"Attention sees a bag of tokens, without any order. So each place in the grid has a learned vector of {mono(width)} "
+        f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
+        f"to no patch, starts the same for every picture, and collects what is needed for the answer. Nobody told the model "
+        f"which places are neighbours; it learned it. The positions of patch {middle} and the one to its right have cosine "
+        f"{mono(number(near))}.")
+    body = f"""
+positions = model.vit.embeddings.position_embeddings[0, 1:]
+answer = torch.cosine_similarity(positions[{middle}], positions[{beside}], dim=0).item()
+"""
+    return {
+        "story": story, "view": "tokens",
+        "equation": f"token {live('token')} = {live('x', kind='')} + <span class=\"p\">{live('place', kind='w')}</span> = "
+                    f"{live('sum', kind='')}",
+        "attempt": "shuffle the patches, then shuffle them <em>together with</em> their positions. "
+                   "Guess first: which of the two can the model not notice?",
+        "data": {
+            "src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1], "width": width,
+            "patches": pack(made.patches, "u16"), "positions": pack(made.positions, "u16"), "cls": pack(made.cls[0], "f32"),
+            "similarity": pack(similarity, "u8"), "best": look.classifier.labels[look.ranked[0]],
+            "confidence": look.probabilities[look.ranked[0]].item(), "shares": SHARES,
+        },
+        "check": {"code": snippet(look, body), "value": near,
+                  "says": f"The cosine between the position vectors of patches {middle} and {beside}."},
+    }
+
+
+def live_cls() -> str:
+    return '<span class="t">the class token (CLS)</span>'
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """A jigsaw: the patches in another order. Or the curve of confidence against the share that is shuffled."""
+    patches, best = look.trace.patch_embeddings, look.ranked[0]
+    if question.get("what") == "curve":
+        points = []
+        for share in SHARES:
+            curve = positions.shuffle_curve(look.model, patches, best, [share], 1 if share == 0 else SEEDS)[:, 0]
+            points.append({"share": share, "mean": curve.mean().item(), "low": curve.min().item(), "high": curve.max().item()})
+            yield {"curve": points, "progress": len(points) / len(SHARES)}
+        return
+    share = min(max(float(question.get("share", 1)), 0), 1)
+    seed, how = int(question.get("seed", 0)) % 10_000, question.get("positions", "stay")
+    order = positions.shuffled_order(len(patches), share, seed)
+    logits = positions.jigsaw_logits(look.model, patches, order, how if how in positions.POSITIONS else "stay")[0]
+    probabilities = logits.softmax(-1)
+    top = probabilities.topk(min(3, len(probabilities)))
+    yield {
+        "order": order.tolist(), "positions": how, "top": [[look.classifier.labels[i], p] for i, p in zip(top.indices.tolist(), top.values.tolist())],
+        "was": probabilities[best].item(), "largest": (logits - look.trace.logits).abs().max().item(),
+    }

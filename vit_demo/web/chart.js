@@ -1,0 +1,22 @@
+// Small charts: lines over a few points, with a scale that says its unit. SVG, no library.
+vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark }) => {
+  const { h } = vit, W = 420, H = height, left = 44, right = 90;
+  const last = x[x.length - 1] || 1, first = x[0];
+  const px = (v) => left + ((W - left - right) * (v - first)) / (last - first || 1);
+  const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
+  const marks = [bottom, (top + bottom) / 2, top].map((v) => h("g", {}, h("line", { class: "tick", x1: left, x2: W - right, y1: py(v), y2: py(v) }),
+    h("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, format(v))));
+  const drawn = series.map(({ name, points, tone = "strength" }) => {
+    const at = points.map((p, i) => [px(p.share ?? x[i]), py(p.mean ?? p)]);
+    const end = at[at.length - 1];
+    return h("g", { class: `line ${tone}` },
+      ...points.map((p, i) => (p.low === undefined ? null : h("line", { class: "spread", x1: at[i][0], x2: at[i][0], y1: py(p.low), y2: py(p.high) }))),
+      h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
+      end ? h("text", { x: end[0] + 8, y: end[1] + 4 }, name) : null);
+  });
+  const labels = x.map((v, i) => (i % Math.ceil(x.length / 7) ? null : h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v)));
+  const text = series.map((s) => `${s.name}: ${s.points.map((p) => format(p.mean ?? p)).join(", ")}`).join("; ");
+  return h("figure", {}, h("svg", { class: "chart", viewBox: `0 0 ${W} ${H + 16}`, role: "img", "aria-label": `${unit}. ${text}` }, ...marks, ...labels,
+    mark === undefined ? null : h("line", { class: "now", x1: px(mark), x2: px(mark), y1: 8, y2: H - 8 }), ...drawn),
+    h("figcaption", {}, unit + (progress < 1 ? " …" : "")));
+};

@@ -1,0 +1,69 @@
+// Chapter 4: the sum that makes a token, the cosines of positions, and the jigsaw.
+vit.views.tokens = (card, data, frame) => {
+  const { h, number, percent } = vit;
+  const { rows, cols, width } = data, count = rows * cols;
+  const patches = vit.unpack(data.patches), positions = vit.unpack(data.positions), cls = vit.unpack(data.cls), similarity = vit.unpack(data.similarity);
+  const peak = (values) => values.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+  const top = Math.max(peak(patches), peak(positions), peak(cls)) * 0.6;
+
+  const view = vit.picture({ src: data.src, rows, cols, alt: "The picture" });
+  const cells = Math.min(width, 96);
+  const strips = { x: vit.strip(patches, { cells, max: top, label: "the patch" }), p: vit.strip(positions, { cells, max: top, kind: "position", label: "its position" }),
+    s: vit.strip(patches, { cells, max: top, label: "the token" }), c: vit.strip(cls, { cells, max: top, kind: "cls", label: "the class token" }) };
+  const names = { x: h("span"), p: h("span"), s: h("span") };
+  const near = vit.thumb(rows, cols); near.classList.add("wide");
+  const nearText = h("figcaption", { class: "mono" });
+
+  function draw() {
+    const p = vit.active(), token = p + 1;
+    const x = patches.subarray(p * width, (p + 1) * width), place = positions.subarray(token * width, (token + 1) * width);
+    const sum = x.map((v, i) => v + place[i]);
+    strips.x.paint(x, top); strips.p.paint(place, top); strips.s.paint(sum, top); strips.c.paint(cls, top);
+    names.x.textContent = `patch ${p}`; names.p.textContent = `position ${token}`; names.s.textContent = `token ${token}`;
+    const cosines = similarity.subarray(p * count, (p + 1) * count);
+    near.paint(cosines.map((v) => Math.max(0, v)), 1);
+    const { row, column } = vit.where(p);
+    const right = column + 1 < cols ? cosines[p + 1] : cosines[p - 1], below = row + 1 < rows ? cosines[p + cols] : cosines[p - cols];
+    nearText.textContent = `beside ${number(right)} · above or below ${number(below)} · far corner ${number(cosines[row < rows / 2 ? count - 1 : 0])}`;
+    const few = (values) => `(${[0, 1, 2].map((i) => number(values[i])).join(", ")}, …)`;
+    frame.say({ token, x: few(x), place: few(place), sum: few(sum) });
+  }
+
+  const line = (name, strip) => h("div", { class: "part" }, name, strip);
+  card.append(h("div", { class: "row" }, h("figure", {}, view.node),
+    h("div", {}, h("h3", {}, "patch + position = token"), line(names.x, strips.x), line(names.p, strips.p), line(names.s, strips.s),
+      line(h("span", {}, "CLS, in front"), strips.c),
+      h("figure", { class: "cosine" }, h("h3", { class: "later" }, "whose position is like this one's? (ViT paper, Fig. 7 centre)"), near, nearText))),
+  jigsaw());
+  vit.follow(card, draw);
+
+  function jigsaw() {
+    let share = 1, seed = 1;
+    const canvas = h("canvas", { class: "picture crisp small", width: cols * 16, height: rows * 16, role: "img", "aria-label": "the picture with its patches shuffled" });
+    const image = new Image();
+    const paint = (order) => {
+      const pen = canvas.getContext("2d"), w = image.naturalWidth / cols, hh = image.naturalHeight / rows;
+      pen.imageSmoothingEnabled = false;
+      for (let i = 0; i < count; i++) pen.drawImage(image, (order[i] % cols) * w, Math.floor(order[i] / cols) * hh, w, hh, (i % cols) * 16, Math.floor(i / cols) * 16, 16, 16);
+    };
+    image.onload = () => paint([...Array(count).keys()]);
+    image.src = data.src;
+    const out = h("div", { class: "result", "aria-live": "polite" }, h("p", {}, `In order: ${data.best}, ${percent(data.confidence)}.`));
+    const heard = ({ order, positions: how, top: best, was, largest, curve, progress }) => {
+      if (curve) return chart(curve, progress);
+      paint(order);
+      const same = largest < 0.001;
+      out.replaceChildren(h("p", {}, { stay: "The patches moved, the positions stayed: ", move: "Patches and positions moved together: ", zero: "No positions at all: " }[how],
+        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.`),
+        h("p", { class: "quiet mono" }, `largest change of a logit: ${largest < 0.001 ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
+    };
+    const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
+    const button = (text, how) => h("button", { type: "button", class: "do", "data-how": how, onclick: () => ask(how) }, text);
+    const plot = h("div", { class: "plot" });
+    const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, top: 1, unit: "share of the patches shuffled", series: [{ name: data.best, points }], progress }));
+    return h("div", { class: "below" }, h("h3", {}, "The jigsaw proof"), h("div", { class: "costs" }, canvas,
+      h("div", {}, vit.slider("share shuffled", { min: 0, max: 100, step: 5, value: 100, show: (v) => `${v} %` }, (v) => { share = v / 100; }),
+        h("div", { class: "tools", style: "padding-top:10px" }, button("shuffle", "stay"), button("shuffle with positions", "move"), button("no positions", "zero"),
+          h("button", { type: "button", class: "do", onclick: () => frame.ask({ what: "curve" }, heard) }, "draw the curve")), out, plot)));
+  }
+};
