@@ -5,7 +5,8 @@ B images, K classes, H and W the height and width that the model takes.
 
 import copy
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from vit_demo import hub_model
-from vit_demo.errors import UserError
+from vit_demo import hub_address, hub_fetch, hub_model
+from vit_demo.errors import Damaged, Unreachable, UserError
+from vit_demo.hub_fetch import Report, Snapshot
 from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -29,6 +31,7 @@ class Classifier:
     processor: ViTImageProcessorPil
     labels: tuple[str, ...]
     files: Path  # the folder it was read from; metrics.json and more may lie there
+    note: str = ""  # why this is not the newest revision, when the Hub did not answer
 
     @cached_property
     def viewing(self) -> ViTForImageClassification:
@@ -71,18 +74,37 @@ class Classifier:
 
 
 def load(source: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None,
-         limits: Limits = DEFAULT_LIMITS) -> Classifier:
+         limits: Limits = DEFAULT_LIMITS, report: Report = lambda line: None) -> Classifier:
     """None: the bundled model. A folder. Or a model on the Hub: `user/name`, `user/name@revision`, or its address.
 
-    `limits` hold for the Hub; a folder is your own. Every refusal is a UserError.
+    `token=False` is for names that visitors give: no token, no folders, files apart from the owner's. `limits` hold
+    for the Hub; a folder is your own. `report` gets a line at each step; a UserError that it raises stops the work.
+    Every refusal is a UserError.
     """
     if source is None:
         if not (BUNDLED / "config.json").is_file():
             raise UserError("this copy has no bundled model; name one with --model, a folder or user/name on the Hub")
         return read_folder(BUNDLED, "bundled")
-    if Path(source).is_dir():
+    if token is not False and os.path.isdir(source):
         return read_folder(Path(source), Path(source).resolve().name)
-    raise UserError(f"there is no folder {source}")
+    address = hub_address.parse(str(source), revision)
+
+    def read(snapshot: Snapshot) -> Classifier:
+        report(f"opening {address.id}")
+        opened = read_folder(snapshot.folder, address.id, snapshot.revision, limits)
+        return replace(opened, note=snapshot.note)
+
+    snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report)
+    try:
+        return read(snapshot)
+    except Damaged as error:
+        if snapshot.downloaded:
+            raise UserError(f"{error}. They lie on the Hub like that: their owner has to upload them again") from None
+        damage = error
+    try:
+        return read(hub_fetch.fetch(address, token=token, limits=limits, report=report, afresh=True))
+    except Unreachable as error:
+        raise UserError(f"{damage}. A new copy cannot be had now: {error}") from None
 
 
 def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS) -> Classifier:
@@ -99,14 +121,13 @@ def read_folder(folder: Path, name: str, revision: str | None = None, limits: Li
     sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
     weights = hub_model.choose_weights(name, sizes, lambda: read_json(hub_model.INDEX), limits)
     try:
-        hub_model.check_weights(name, tensor_shapes([folder / file for file in weights]), config, limits)
+        hub_model.check_weights(name, tensor_headers([folder / file for file in weights]), config, limits)
         # The config and the attention are given, and only safetensors are read: the folder's files choose no code.
         model, report = ViTForImageClassification.from_pretrained(
             folder, config=config, dtype=torch.float32, attn_implementation="sdpa",
             use_safetensors=True, local_files_only=True, output_loading_info=True)
     except SafetensorError:
-        raise UserError(f"{name}: its weights are damaged or incomplete; delete them and download or save them "
-                        "again") from None
+        raise Damaged(f"{name}: its weights are damaged or incomplete; download or save them again") from None
     except RuntimeError:  # what the library raises for a tensor of another shape
         raise UserError(f"{name}: its weights have other shapes than its config.json says; save the model "
                         "again") from None
@@ -119,13 +140,14 @@ def read_folder(folder: Path, name: str, revision: str | None = None, limits: Li
     return classifier
 
 
-def tensor_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
-    """From the files' headers alone."""
-    shapes = {}
+def tensor_headers(files: list[Path]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name -> (type, shape), from the files' headers alone."""
+    tensors = {}
     for path in files:
         with safe_open(path, framework="pt") as file:
-            shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
-    return shapes
+            slices = {key: file.get_slice(key) for key in file.keys()}
+            tensors |= {key: (part.get_dtype(), tuple(part.get_shape())) for key, part in slices.items()}
+    return tensors
 
 
 def _try_out(classifier: Classifier) -> None:

@@ -6,3 +6,11 @@ class UserError(ValueError):
 
     Command lines print it after `error:` and exit with 2; the page shows it as a notice.
     """
+
+
+class Unreachable(UserError):
+    """The Hub does not answer, or not now; a copy kept from before can stand in."""
+
+
+class Damaged(UserError):
+    """A file is there and cannot be read; fetching it again may help."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from transformers import ViTConfig, ViTImageProcessorPil
 
 from vit_demo.checks import by, is_number, is_whole, pair, refuse_above, shown, whole
-from vit_demo.errors import UserError
+from vit_demo.errors import Damaged, UserError
 from vit_demo.labels import clean_labels
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -33,12 +33,12 @@ class Limits:
     parameters: float = 100e6
     weight_bytes: float = 400e6
     attention_bytes: float = 600e6  # all attention maps of one picture, float32
-    answer_seconds: float = 20  # to name a revision and send the small files
-    download_seconds: float = 900  # to send the weights
+    answer_seconds: float = 20  # for the Hub to name a revision and send the small files
+    download_seconds: float = 900  # for it to send the weights
 
 
 DEFAULT_LIMITS = Limits()
-NO_LIMITS = Limits(*[math.inf for _ in fields(Limits)])
+NO_LIMITS = Limits(**{field.name: math.inf for field in fields(Limits) if not field.name.endswith("seconds")})
 
 
 def parse_json(name: str, file: str, text: bytes) -> dict:
@@ -47,7 +47,7 @@ def parse_json(name: str, file: str, text: bytes) -> dict:
     except (ValueError, RecursionError):  # ValueError: not JSON, or not UTF-8
         content = None
     if not isinstance(content, dict):
-        raise UserError(f"{name}: {file} is damaged (it holds no JSON object); download or save it again")
+        raise Damaged(f"{name}: {file} is damaged (it holds no JSON object); download or save it again")
     return content
 
 
@@ -182,15 +182,24 @@ def choose_weights(name: str, sizes: Mapping[str, int], read_index: Callable[[],
     return files
 
 
-def check_weights(name: str, shapes: Mapping[str, tuple[int, ...]], config: ViTConfig, limits: Limits) -> None:
-    """The tensors' names and shapes, as the weight files' headers list them, against the config."""
-    if not {"classifier.weight", "classifier.bias"} & set(shapes):
+def check_weights(name: str, tensors: Mapping[str, tuple[str, tuple[int, ...]]], config: ViTConfig, limits: Limits) -> None:
+    """The tensors' names, types and shapes, as the weight files' headers list them, against the config."""
+    if "classifier.weight" not in tensors:
+        if wrapped := [key for key in tensors if key.endswith(".classifier.weight")]:
+            raise UserError(f"{name}: its tensors are named after a wrapper ({shown(wrapped[0])} instead of "
+                            "classifier.weight); save the model itself")
         raise headless(name)
-    head = (config.num_labels, config.hidden_size)
-    if tuple(shapes.get("classifier.weight", ())) != head:
-        raise UserError(f"{name}: its config.json and its weights disagree: the head should be {by(head)}, "
-                        f"and is {by(shapes.get('classifier.weight', ()))}")
-    refuse_above(name, "number of parameters", sum(math.prod(shape) for shape in shapes.values()), limits.parameters)
+    if others := sorted({dtype for dtype, _ in tensors.values()} - {"F16", "BF16", "F32", "F64"}):
+        raise UserError(f"{name}: its weights are of the type {shown(others[0])}; only plain floating point opens here")
+    head, expected = tensors["classifier.weight"][1], (config.num_labels, config.hidden_size)
+    if head != expected:
+        raise UserError(f"{name}: its config.json and its weights do not belong together: the head should be "
+                        f"{by(expected)}, and is {by(head)}")
+    count = sum(math.prod(shape) for _, shape in tensors.values())
+    refuse_above(name, "number of parameters", count, limits.parameters)
+    if count != parameter_count(config):
+        raise UserError(f"{name}: its config.json and its weights do not belong together: {parameter_count(config):,} "
+                        f"parameters expected, {count:,} found")
 
 
 def _square(sides: tuple[int, int]) -> int | list[int]:
