@@ -1,0 +1,73 @@
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+from torch.testing import assert_close
+
+from tests.explain_models import SHAPES, model, outputs, pixels
+from vit_demo.explain.patches import model_grid, patchify, unpatchify
+from vit_demo.explain.positions import jigsaw_logits, position_similarity, shuffle_curve, shuffled_order
+
+
+def patch_embeddings(name):
+    return model(name).vit.embeddings.patch_embeddings(pixels(name))[0]
+
+
+def order(name, share=1.0, seed=0):
+    return shuffled_order(len(patch_embeddings(name)), share, seed)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shuffled_with_their_positions_nothing_changes(name):
+    moved = jigsaw_logits(model(name), patch_embeddings(name), order(name), "move")
+    assert_close(moved, outputs(name).logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shuffled_under_fixed_positions_is_the_shuffled_picture(name):
+    patch_size, shuffle = model(name).config.patch_size, order(name)
+    picture = unpatchify(patchify(pixels(name), patch_size)[:, shuffle], model_grid(model(name)))
+    with torch.no_grad():
+        expected = model(name)(picture).logits
+    shuffled = jigsaw_logits(model(name), patch_embeddings(name), shuffle)
+    assert_close(shuffled, expected, atol=1e-4, rtol=0)
+    assert (shuffled - outputs(name).logits).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_without_positions_the_order_cannot_matter(name):
+    same = torch.arange(len(patch_embeddings(name)))
+    straight, shuffled = jigsaw_logits(model(name), patch_embeddings(name), torch.stack([same, order(name)]), "zero")
+    assert_close(straight, shuffled, atol=1e-4, rtol=0)
+    assert (straight - outputs(name).logits[0]).abs().max() > 0.05
+
+
+def test_unknown_ways_are_refused():
+    with pytest.raises(ValueError, match="stay, move, zero"):
+        jigsaw_logits(model("32/4"), patch_embeddings("32/4"), order("32/4"), "fly")
+
+
+@pytest.mark.parametrize("share, moved", [(0, 0), (0.1, 6), (0.5, 32), (1, 64)])
+def test_exactly_that_share_moves(share, moved):
+    shuffle = shuffled_order(64, share, seed=3)
+    assert torch.equal(shuffle.sort().values, torch.arange(64))
+    assert (shuffle != torch.arange(64)).sum() == moved
+    assert torch.equal(shuffle, shuffled_order(64, share, seed=3))
+    assert moved < 2 or not torch.equal(shuffle, shuffled_order(64, share, seed=4))
+
+
+def test_the_curve_starts_at_the_untouched_picture_and_repeats():
+    shares = [0.0, 0.3, 1.0]
+    curve = shuffle_curve(model("32/4"), patch_embeddings("32/4"), 1, shares, seeds=2)
+    untouched = outputs("32/4").logits[0].softmax(-1)[1]
+    assert_close(curve[:, 0], untouched.expand(2), atol=1e-5, rtol=0)
+    assert torch.equal(curve, shuffle_curve(model("32/4"), patch_embeddings("32/4"), 1, shares, seeds=2))
+    whole = jigsaw_logits(model("32/4"), patch_embeddings("32/4"), order("32/4", seed=1)).softmax(-1)[0, 1]
+    assert_close(curve[1, 2], whole, atol=1e-5, rtol=0)
+
+
+def test_position_similarity_lies_on_the_grid():
+    positions = model("16x24/4").vit.embeddings.position_embeddings[0]
+    similarity = position_similarity(positions, (4, 6))
+    assert similarity.shape == (4, 6, 4, 6)
+    assert_close(similarity[1, 2, 1, 2], torch.tensor(1.0))
+    assert_close(similarity[1, 2, 3, 4], cosine_similarity(positions[1 + 8], positions[1 + 22], dim=0))

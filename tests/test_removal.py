@@ -1,0 +1,68 @@
+from itertools import combinations
+from math import comb
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import ViTConfig, ViTForImageClassification
+
+from tests.explain_models import SHAPES, model, outputs, pixels
+from vit_demo.explain.relevance import target
+from vit_demo.explain.removal import occlusion_map, shapley_map
+from vit_demo.explain.tokens import embed, logits_keeping
+
+
+def alone_and_whole(name, wanted):
+    """What a map of all patches should sum to: the target on all of them minus the target on none."""
+    embeddings = embed(model(name), pixels(name))
+    count = embeddings.shape[1] - 1
+    ends = torch.tensor([[False], [True]]).expand(-1, count)
+    none, everything = logits_keeping(model(name), embeddings, ends) @ wanted
+    return everything - none
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_occlusion_is_the_fall_when_one_patch_hides(name):
+    wanted = target(model(name), 0, 1)
+    found = occlusion_map(model(name), pixels(name), wanted)
+    patch = 9
+    visible = torch.ones(1, len(found) + 1, dtype=torch.long)
+    visible[0, 1 + patch] = 0
+    with torch.no_grad():
+        without = model(name)(pixels(name), attention_mask=visible).logits[0] @ wanted
+    assert_close(found[patch], outputs(name).logits[0] @ wanted - without, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapley_values_add_up_to_the_change(name):
+    wanted = target(model(name), 1)
+    found = shapley_map(model(name), pixels(name), wanted, trials=64)
+    assert_close(found.sum(), alone_and_whole(name, wanted), atol=1e-3, rtol=1e-3)
+    assert torch.equal(found, shapley_map(model(name), pixels(name), wanted, trials=64))
+    assert not torch.equal(found, shapley_map(model(name), pixels(name), wanted, trials=64, seed=1))
+
+
+def six_patch_model():
+    """2 x 3 patches: small enough to try every set of them."""
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=[8, 12], patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                       intermediate_size=32, initializer_range=0.3, num_labels=3)
+    return ViTForImageClassification(config).eval()
+
+
+def test_shapley_values_are_those_of_all_orders():
+    vit, picture = six_patch_model(), torch.randn(1, 3, 8, 12, generator=torch.Generator().manual_seed(0))
+    wanted = target(vit, 2)
+    sets = [frozenset(chosen) for size in range(7) for chosen in combinations(range(6), size)]
+    keep = torch.tensor([[patch in chosen for patch in range(6)] for chosen in sets])
+    value = dict(zip(sets, (logits_keeping(vit, embed(vit, picture), keep) @ wanted).tolist(), strict=True))
+    exact = torch.tensor([
+        sum((value[s | {p}] - value[s]) / (6 * comb(5, len(s))) for s in sets if p not in s) for p in range(6)])
+    found = shapley_map(vit, picture, wanted, trials=8192, batch=512)
+    assert_close(found, exact, atol=0.02 * exact.abs().max().item(), rtol=0)
+
+
+def test_progress_reaches_the_end():
+    seen = []
+    shapley_map(model("32/4"), pixels("32/4"), target(model("32/4"), 1), trials=62, progress=lambda *d: seen.append(d))
+    assert seen == [(32, 64), (64, 64)]

@@ -1,0 +1,61 @@
+"""Where a patch is, a ViT knows only from its position vector. Three proofs and a picture (arXiv:2010.11929, Fig. 7).
+
+Without positions a transformer is blind to order: self-attention is permutation-equivariant (Vaswani et al. 2017,
+arXiv:1706.03762; for shuffled pictures see Naseer et al. 2021, arXiv:2105.10497).
+
+Legend: N patches, T = N + 1 tokens, D width, K classes.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from vit_demo.explain.tokens import classify
+
+
+def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre)."""
+    patches = positions[1:]
+    return cosine_similarity(patches[:, None], patches[None], dim=-1).reshape(*grid, *grid)
+
+
+def shuffled_order(count: int, share: float, seed: int = 0) -> Tensor:
+    """(N,) order in which `share` of the patches have all changed places and the others have not; order[i] moves to i.
+
+    The chosen ones go round in one ring, so none of them stays by luck. One patch alone cannot move.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    moved = torch.randperm(count, generator=generator)[: round(share * count)]
+    order = torch.arange(count)
+    order[moved] = moved.roll(1)
+    return order
+
+
+POSITIONS = ("stay", "move", "zero")
+
+
+@torch.no_grad()
+def jigsaw_logits(model, patch_embeddings: Tensor, order: Tensor, positions: str = "stay") -> Tensor:
+    """Patch embeddings (N,D), order (N,) or (B,N) -> logits (B,K) of the picture with its patches in that order.
+
+    positions: "stay" (patches move under fixed positions: a jigsaw), "move" (each patch takes its position along:
+    nothing changes but float rounding), "zero" (no position vectors at all: the order cannot matter).
+    """
+    if positions not in POSITIONS:
+        raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}")
+    order = order.reshape(-1, order.shape[-1]).to(patch_embeddings.device)
+    cls, table = model.vit.embeddings.cls_token[0], model.vit.embeddings.position_embeddings[0]
+    patches, cls = patch_embeddings[order], cls.expand(len(order), 1, -1)
+    if positions == "zero":
+        return classify(model, torch.cat([cls, patches], dim=1))
+    placed = table[1:][order] if positions == "move" else table[1:]
+    return classify(model, torch.cat([cls + table[:1], patches + placed], dim=1))
+
+
+def shuffle_curve(model, patch_embeddings: Tensor, class_index: int, shares: list[float], seeds: int = 5) -> Tensor:
+    """Patch embeddings (N,D) -> (seeds, len(shares)): the class's probability when that share of patches is shuffled."""
+    rows = []
+    for seed in range(seeds):
+        orders = torch.stack([shuffled_order(len(patch_embeddings), share, seed) for share in shares])
+        rows.append(jigsaw_logits(model, patch_embeddings, orders).softmax(dim=-1)[:, class_index])
+    return torch.stack(rows)
