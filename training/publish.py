@@ -1,0 +1,206 @@
+"""Put a trained model on the Hub in one commit, and prove that what lies there is what was trained.
+
+    python -m training.publish runs/vit-b16 --repo USER/vit-cifar10
+
+It can run again at any time, without training: what has not changed is not sent again. A branch of the Hub moves in one
+step, from the old version to the complete new one, wherever this is interrupted.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import logging
+from PIL import Image
+
+from training import card_words, figures
+from training.card import EVAL_RESULTS, MARKER, README, write_card
+from training.extras import FACTS_FILE, TENSORS_FILE
+from training.hub_errors import told
+from training.report import METRICS_FILE, read_metrics
+from vit_demo.classifier import load
+from vit_demo.errors import UserError
+from vit_demo.hub_model import NO_LIMITS
+
+MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
+# What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
+# only to go on training in it.
+PRODUCT = (*MODEL_FILES, README, METRICS_FILE, *figures.FIGURES, TENSORS_FILE, FACTS_FILE)
+SNAPSHOTS = "snapshots"
+MAIN = "main"
+# Loading the very same float32 weights twice gives the very same answers; a wrong or damaged file does not come close.
+TOLERANCE = 1e-5
+# One's own model may be of any size; the Hub may take its time, but not for ever.
+OWN_MODEL = replace(NO_LIMITS, answer_seconds=120, download_seconds=6 * 3600)
+
+
+@dataclass(frozen=True)
+class Published:
+    repo: str
+    commit: str
+    changed: bool  # False: all of it was there already
+    url: str
+
+
+def publish(folder: Path | str, repo: str, *, private: bool = False, revision: str | None = None, create_pr: bool = False,
+            message: str | None = None, licence: str | None = None, snapshots: bool = False, unmeasured: bool = False,
+            say=print) -> Published:
+    """Checks the folder, writes its card, sends it in one commit, loads it back from the Hub and compares the answers."""
+    folder = Path(folder)
+    if create_pr and revision not in (None, MAIN):
+        raise UserError(f"--create-pr opens a pull request to {MAIN}: leave --revision out")
+    classifier = check_folder(folder, unmeasured)
+    api = HfApi()
+    with told(repo):
+        repo = full_name(api, repo)
+        open_repository(api, repo, private)
+        if MARKER not in write_card(folder, repo, licence).read_text(encoding="utf-8"):
+            say(f"{README} was changed by hand: it is sent as it is")
+        message = message or default_message(folder)
+        commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
+        if changed:
+            say(f"sent in one commit: {commit[:12]}")
+        else:
+            say(f"nothing has changed since commit {commit[:12]}: no new commit")
+        difference = compare(classifier, load(repo, revision=commit, limits=OWN_MODEL))
+        say(f"loaded back from the Hub: the same answers (largest difference of a logit {difference:.1e})")
+        if snapshots:
+            send_snapshots(api, repo, folder, say)
+    return Published(repo, commit, changed, address)
+
+
+def check_folder(folder: Path, unmeasured: bool = False):
+    """The folder's Classifier, once all is there that a stranger needs."""
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}: give the one that training wrote")
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder} has no {' and no '.join(missing)}: give the folder of a finished training")
+    classifier = load(folder)
+    if all(re.fullmatch(r"LABEL_\d+", label) for label in classifier.labels):
+        raise UserError(f"the classes of {folder} have no names, only {classifier.labels[0]} and so on: put the names into id2label and label2id of config.json")
+    if not unmeasured and card_words.measured_kind(read_metrics(folder)) is None:
+        raise UserError(f"{folder} has no measured accuracy in {METRICS_FILE}: finish the training, or add --unmeasured to publish it without a number")
+    return classifier
+
+
+def full_name(api: HfApi, repo: str) -> str:
+    """NAME -> USER/NAME; also the first call that needs a token, so a wrong one is told before anything is made."""
+    user = api.whoami()["name"]
+    return repo if "/" in repo else f"{user}/{repo}"
+
+
+def open_repository(api: HfApi, repo: str, private: bool) -> None:
+    """Makes the repository unless it is there; --private never writes into one that everybody can read."""
+    try:
+        found = api.repo_info(repo)
+    except RepositoryNotFoundError:
+        api.create_repo(repo, private=private, exist_ok=True)
+        return
+    if private and not found.private:
+        raise UserError(f"{repo} is public already: make it private on its page, choose another name, or leave --private out")
+
+
+def product_files(folder: Path) -> dict[str, Path]:
+    """Path in the repository -> file here."""
+    files = {name: folder / name for name in PRODUCT if (folder / name).is_file()}
+    return files | {f"{EVAL_RESULTS}/{path.name}": path for path in sorted((folder / EVAL_RESULTS).glob("*.yaml"))}
+
+
+def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr: bool, message: str) -> tuple[str, bool, str]:
+    """One commit with `files`, without what an earlier version had beside them -> its id, whether it is new, its address.
+
+    upload_folder would do, but it splits what is large into several commits, and a reader could meet the half of them."""
+    try:
+        head = api.repo_info(repo, revision=revision).sha
+    except RevisionNotFoundError:
+        api.create_branch(repo, branch=revision, exist_ok=True)
+        head = api.repo_info(repo, revision=revision).sha
+    stale = [path for path in api.list_repo_files(repo, revision=head) if is_ours(path) and path not in files]
+    operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
+    operations += [CommitOperationDelete(path) for path in stale]
+    # parent_commit: if someone else has written meanwhile, the Hub refuses instead of mixing.
+    done = api.create_commit(repo, operations, commit_message=message, revision=revision, create_pr=create_pr, parent_commit=head)
+    address = f"{api.endpoint}/{repo}" + (f"/tree/{revision}" if revision != MAIN else "")
+    return done.oid, done.oid != head, done.pr_url or address
+
+
+def is_ours(path: str) -> bool:
+    """Files of other names, such as .gitattributes or someone's notes, are left alone."""
+    return path in PRODUCT or path.startswith(f"{EVAL_RESULTS}/")
+
+
+def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
+    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training."""
+    found = sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
+    if not found:
+        raise UserError(f"{folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
+    for snapshot in found:
+        files = {"preprocessor_config.json": folder / "preprocessor_config.json", **product_files(snapshot)}
+        _, changed, _ = send(api, repo, files, snapshot.name, False, f"Snapshot {snapshot.name}")
+        say(f"branch {snapshot.name}: {'sent' if changed else 'unchanged'}")
+
+
+def default_message(folder: Path) -> str:
+    return f"Upload the model: {card_words.headline(read_metrics(folder)) or 'not measured'}"
+
+
+def compare(here, there) -> float:
+    """Largest difference of a logit on pictures that are the same everywhere; refuses another model than the one here."""
+    if here.labels != there.labels:
+        raise UserError(f"what lies on the Hub now answers with other classes than {here.name}: publish again")
+    pictures = fixed_pictures()
+    difference = (here.logits(pictures) - there.logits(pictures)).abs().max().item()
+    if not difference <= TOLERANCE:
+        raise UserError(f"what lies on the Hub now answers differently from {here.name} (by {difference:.1e}): publish again")
+    return difference
+
+
+def fixed_pictures(count: int = 4) -> list[Image.Image]:
+    """Noise of fixed seeds, large enough that every kind of processor has to work."""
+    noise = torch.randint(0, 256, (count, 48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return [Image.fromarray(picture.numpy()) for picture in noise]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.publish",
+        description="Put a trained model on the Hugging Face Hub: card, weights and image processor in one commit, loaded back and compared. Log in first: hf auth login.",
+        epilog="Start: python -m training.publish runs/vit-b16 --repo USER/vit-cifar10 --private",
+    )
+    parser.add_argument("folder", help="the folder that training wrote")
+    parser.add_argument("--repo", required=True, help="where to: USER/NAME, or NAME for your own account; made if it is not there")
+    parser.add_argument("--private", action="store_true", help="make a new repository that only you can see")
+    parser.add_argument("--revision", help="the branch to write to (default: main); made if it is not there")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing to main")
+    parser.add_argument("--message", help="the commit's message (default: names the accuracy)")
+    parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: apache-2.0, or what the card says already)")
+    parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own")
+    parser.add_argument("--unmeasured", action="store_true", help="publish although no accuracy was measured; the card says so")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> Published:
+    """As the command line says. Raises UserError with one line."""
+    logging.set_verbosity_error()  # the library's "no files have been modified" is said in our own words
+    options = vars(parse(argv))
+    done = publish(options.pop("folder"), options.pop("repo"), **options)
+    print(f"done: {done.url}")
+    return done
+
+
+def cli() -> None:
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    cli()
