@@ -1,12 +1,12 @@
 """Which model answers: the one there at the start at once, others when they have been loaded in the background."""
 
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from vit_demo import classifier
 from vit_demo.classifier import Classifier
@@ -27,13 +27,17 @@ class Loading:
     done: threading.Event = field(default_factory=threading.Event)
     classifier: Classifier | None = None
     problem: str | None = None
+    step: str = ""  # what it is doing just now
+
+    def say(self, step: str) -> None:
+        self.step = step
 
     def line(self) -> str:
         if self.problem:
             return self.problem
         if self.classifier:
             return f"{self.source} is here."
-        return f"Loading {self.source}: {time.monotonic() - self.since:.0f} s"
+        return f"Loading {self.source}, {time.monotonic() - self.since:.0f} s: {self.step or 'asking for it'}"
 
 
 class Models:
@@ -48,7 +52,7 @@ class Models:
         self._kept: OrderedDict[str, Classifier] = OrderedDict()
         self._loading: dict[str, Loading] = {}
         self.wanted: Loading | None = None
-        if wanted is None or Path(wanted).is_dir():
+        if wanted is None or os.path.isdir(wanted):
             self._default = load(wanted)
         else:
             try:
@@ -90,7 +94,7 @@ class Models:
 
     def _run(self, loading: Loading) -> None:
         try:
-            opened, problem = self._load(loading.source, token=loading.token), None
+            opened, problem = self._load(loading.source, token=loading.token, report=loading.say), None
         except UserError as error:
             opened, problem = None, str(error)
         except Exception:  # a stranger's model: whatever it does, the page stays, and shows no traceback

@@ -98,14 +98,13 @@ def build_page(models: Models) -> gr.Blocks:
 
     def fetch(visit: Visit, name: str):
         """Load a model that the visitor names, saying how it goes; the page answers with the old one meanwhile."""
-        source = side.hub_address(name)
-        loading = models.fetch(source, token=False)
+        loading = models.fetch(name.strip(), token=False)
         while not loading.done.wait(0.5):
             yield (gr.skip(),) * 4 + (side.line(loading.line()),)
         if loading.problem:
             yield (gr.skip(),) * 4 + (side.line(loading.problem, "bad"),)
         else:
-            yield show(visit.at(source=source))
+            yield show(visit.at(source=loading.source))
 
     def tick(visit: Visit):
         """While the model that was asked for at the start is on its way: say so; when it is here, show its answer."""
@@ -129,10 +128,10 @@ def build_page(models: Models) -> gr.Blocks:
                 left = mount("side", elem_id="side")
                 own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", buttons=[], height=96, show_label=False, placeholder="your own picture: drop, or click",
                              elem_id="upload", alt_text="the picture you gave")
+                line = gr.HTML(elem_id="model-line", apply_default_css=False)
                 with gr.Accordion("Another model", open=False, elem_id="models"):
                     name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)
                     load = gr.Button("Load", size="sm")
-                line = gr.HTML(elem_id="model-line", apply_default_css=False)
             with gr.Column(elem_id="right"):
                 chapter = mount("chapter", elem_id="chapter")
         reply = mount("reply", elem_id="reply")
@@ -143,7 +142,7 @@ def build_page(models: Models) -> gr.Blocks:
         left.select(choose, visit, [*everything, own], trigger_mode="always_last", **HIDDEN)
         gr.on([own.upload, own.clear, own.input], upload, [visit, own], everything, trigger_mode="always_last", **HIDDEN)
         gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="always_last", **HIDDEN)
-        asked = chapter.ask(ask, visit, reply, trigger_mode="always_last", **HIDDEN)
+        asked = chapter.ask(ask, visit, reply, trigger_mode="always_last", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
         gr.on([load.click, name.submit], fetch, [visit, name], everything, **HIDDEN)
         clock.tick(tick, visit, [*everything, clock], **HIDDEN)

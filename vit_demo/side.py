@@ -1,6 +1,5 @@
 """What stands on the left: the picture, the answer with its caveat, the samples, which model answers."""
 
-import re
 from functools import cache
 from html import escape
 
@@ -8,13 +7,11 @@ from PIL import Image
 
 from vit_demo.chapters.scene import Look, percent
 from vit_demo.draw import data_uri, picture
-from vit_demo.errors import UserError
 from vit_demo.looks import Visit
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 
 MOST_BARS = 20
-HUB = "https://huggingface.co/"
 
 
 def of(look: Look, visit: Visit) -> dict:
@@ -62,6 +59,8 @@ def model_line(models: Models, visit: Visit) -> str:
     answers, wanted = models.get(visit.source), models.wanted
     revision = f", revision {answers.revision[:8]}" if answers.revision else ""
     text = f"{describe(answers)} answers{revision}."
+    if answers.note:
+        text += f" {answers.note}"
     if wanted is not None and answers is not wanted.classifier:
         text += f" {wanted.line()}"
     return line(text, "bad" if wanted is not None and wanted.problem else "")
@@ -71,11 +70,3 @@ def describe(classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
     name = "The bundled model" if classifier.name == "bundled" else classifier.name
     return name + (f" ({percent(accuracy)} of the test pictures right)" if isinstance(accuracy, float) else "")
-
-
-def hub_address(name: str) -> str:
-    """What a visitor typed -> an address on the Hub, so that it can never mean a folder of this server."""
-    name = name.strip().removeprefix(HUB).strip("/")
-    if not re.fullmatch(r"[\w.-]{1,96}(/[\w.-]{1,96})?(@[\w.-]{1,96})?", name) or ".." in name:
-        raise UserError("a model on the Hub is called user/name, for example google/vit-base-patch16-224")
-    return HUB + name

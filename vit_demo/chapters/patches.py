@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from vit_demo.chapters.scene import Look, live, mono, percent, pixel_constants, snippet, whole
-from vit_demo.draw import data_uri, pack, picture
+from vit_demo.chapters.scene import Look, live, mono, percent, pixels, sizes, snippet, whole
 from vit_demo.explain import cost
 
 NAME = "patches"
@@ -16,22 +15,20 @@ MOST_TOKENS = 1025  # the largest run that is really timed
 
 
 def station(classifier) -> str:
-    config = classifier.model.config
-    count = (config.image_size // config.patch_size) ** 2
-    return f"{count} of {config.patch_size}×{config.patch_size}"
+    _, (rows, cols), patch = sizes(classifier)
+    return f"{rows * cols} of {patch}×{patch}"
 
 
 def scene(look: Look) -> dict:
     rows, cols = look.trace.grid
-    count, patch, side = rows * cols, look.patch, look.side
-    scale, mean, std = pixel_constants(look.classifier.processor)
+    count, patch, (height, width) = rows * cols, look.patch, look.size
     story = (
         "A transformer reads words, one after another. To give it a picture, the picture is cut into squares of "
         f"{mono(f'{patch} × {patch}')} pixels: {mono(f'{rows} × {cols} = {count}')} patches, read like text from the top "
         f"left. Each patch is laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
         f"With the class token that makes {mono(count + 1)} tokens, and attention compares every token with every "
         f"other: {mono(f'{count + 1}² = {whole((count + 1) ** 2)}')} pairs. Were each pixel a token, it would be "
-        f"{mono(whole(cost.pixel_pairs(side)))}.")
+        f"{mono(whole((height * width) ** 2))}.")
     middle = look.middle
     row, column = divmod(middle, cols)
     body = f"""
@@ -46,17 +43,18 @@ answer = patch.flatten()[0].item()  # its first number: red, top left
         "attempt": "halve the patch side with the slider. The tokens grow by four, the pairs by sixteen. "
                    "Then measure: does the time grow as the pairs do?",
         "data": {
-            "src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "patch": patch, "side": side,
-            "bytes": pack(look.seen, "u8"), "scale": scale, "mean": mean, "std": std,
-            "sizes": [size_row(look.config, size) for size in sizes(side)],
+            **pixels(look), "sizes": [size_row(look.config, size) for size in other_sizes(look)],
         },
         "check": {"code": snippet(look, body), "value": look.trace.patches[middle].flatten()[0].item(),
                   "says": f"The first of the {3 * patch * patch} numbers of patch {middle}."},
     }
 
 
-def sizes(side: int) -> list[int]:
-    """Patch sides that divide the picture, largest first, without those that are too many to draw."""
+def other_sizes(look: Look) -> list[int]:
+    """Patch sides that divide a square picture, largest first, the finest ones and those that can be drawn."""
+    side, width = look.size
+    if side != width:
+        return []
     return [size for size in range(side // 2, 0, -1) if side % size == 0 and (side // size <= 64 or size in (1, 2))]
 
 
@@ -75,7 +73,7 @@ def attention_share(config, size: int) -> float:
 def answer(look: Look, question: dict) -> Iterator[dict]:
     """Time a model of this width and depth, with random weights, at each patch size: fewest tokens first."""
     config, done = look.config, []
-    plan = [size for size in sizes(look.side)]
+    plan = other_sizes(look)
     for index, size in enumerate(plan):
         yield {"rows": done, "progress": index / len(plan), "now": size}
         tokens = cost.patch_count(config.image_size, size) + 1

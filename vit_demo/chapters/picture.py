@@ -1,32 +1,31 @@
 """Chapter 1: from the file to the numbers that the model is given."""
 
-from vit_demo.chapters.scene import Look, mono, live, percent, pixel_constants, snippet, whole
-from vit_demo.draw import data_uri, pack, picture
+from vit_demo.chapters.scene import Look, live, mono, percent, pixel_constants, pixels, sizes, snippet, whole
+from vit_demo.draw import data_uri
 
 NAME = "picture"
 TITLE = "What does the model get to see?"
 
 
 def station(classifier) -> str:
-    side = classifier.model.config.image_size
-    height, width = side if isinstance(side, (list, tuple)) else (side, side)
+    height, width = sizes(classifier)[0]
     return f"{height}×{width}×3"
 
 
 def scene(look: Look) -> dict:
-    image, side = look.trace.image, look.side
+    image, (height, width) = look.trace.image, look.size
     scale, mean, std = pixel_constants(look.classifier.processor)
-    resized = image.size != (side, side)
-    kept = side * side / (image.width * image.height)
+    resized = image.size != (width, height)
+    kept = height * width / (image.width * image.height)
     story = (
         f"Your file has {mono(f'{image.width} × {image.height}')} pixels. "
-        + (f"The model was made for {mono(f'{side} × {side}')}, so the picture is resized first"
+        + (f"The model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
            + (f"; {mono(percent(kept))} of its pixels' worth remains. " if kept < 1 else ". ") if resized
            else "That is just the size that this model was made for, so nothing is resized. ")
         + f"Each pixel is three numbers from 0 to 255: red, green and blue. They are divided by "
         f"{mono(f'{1 / scale:.0f}')}, then shifted and stretched so that typical values lie around 0. "
-        f"These {mono(whole(3 * side * side))} numbers are all that the model ever knows of your picture.")
-    row, column = side * 2 // 5, side // 2
+        f"These {mono(whole(3 * height * width))} numbers are all that the model ever knows of your picture.")
+    row, column = height * 2 // 5, width // 2
     equation = (
         f"x = (byte ÷ {1 / scale:.0f} − mean) ÷ std<br>"
         f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = {live('value')}")
@@ -39,8 +38,7 @@ answer = pixels[0, 0, {row}, {column}].item()  # red of row {row}, column {colum
                    "Can <em>you</em> still tell what it is? The model has no more than that.",
         "data": {
             "original": data_uri(image, lossless=max(image.size) <= 64), "size": [image.width, image.height],
-            "seen": data_uri(picture(look.seen)), "bytes": pack(look.seen, "u8"),
-            "scale": scale, "mean": mean, "std": std, "pixel": [row, column], "side": side,
+            "pixel": [row, column], **pixels(look),
         },
         "check": {"code": snippet(look, body), "value": look.trace.pixel_values[0, row, column].item(),
                   "says": f"The red number of the pixel in row {row}, column {column}, after resizing and normalising."},

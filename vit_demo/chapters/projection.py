@@ -1,7 +1,7 @@
 """Chapter 3: every patch goes through the same linear layer."""
 
-from vit_demo.chapters.scene import Look, live, mono, number, percent, pixel_constants, snippet, whole
-from vit_demo.draw import data_uri, pack, picture, signed_colours
+from vit_demo.chapters.scene import Look, live, mono, number, percent, pixels, snippet
+from vit_demo.draw import pack, signed_colours
 from vit_demo.explain import embeddings as maths
 
 NAME = "projection"
@@ -21,7 +21,7 @@ def scene(look: Look) -> dict:
     shown = max(1, min(width, SENT_WEIGHTS // inputs))
     components = maths.filter_components(weight, COMPONENTS)
     first = percent(components.explained[:8].sum().item())
-    middle, scale_mean_std = look.middle, pixel_constants(look.classifier.processor)
+    middle = look.middle
     told = maths.projection_sum(look.trace.patches[middle], weight, bias, 0)
     story = (
         f"The {mono(inputs)} numbers of a patch are turned into {mono(width)} others: one for each learned filter. A filter is "
@@ -40,10 +40,7 @@ answer = (layer.weight.flatten(1)[0] @ x + layer.bias[0]).item()  # filter 0
         "attempt": "walk through the filters with the slider. Which ones look for colour, which for edges? "
                    f"The first 8 components below hold {first} of what all {width} filters can tell apart.",
         "data": {
-            "src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1],
-            "patch": look.patch, "side": look.side, "bytes": pack(look.seen, "u8"),
-            "scale": scale_mean_std[0], "mean": scale_mean_std[1], "std": scale_mean_std[2],
-            "width": width, "shown": shown, "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),
+            **pixels(look), "dimensions": width, "shown": shown, "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),
             "tokens": pack(look.trace.patch_embeddings, "u16"),
             "components": pack(signed_pictures(components.filters), "u8"),
             "explained": [percent(share) for share in components.explained.tolist()],

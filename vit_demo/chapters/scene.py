@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from vit_demo.classifier import Classifier
+from vit_demo.draw import data_uri, pack, picture
+from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
 
 MINUS = "−"
@@ -52,8 +54,9 @@ class Look:
         return self.trace.patches.shape[-1]
 
     @property
-    def side(self) -> int:
-        return self.trace.pixel_values.shape[-1]
+    def size(self) -> tuple[int, int]:
+        """Height and width of the model's input in pixels."""
+        return tuple(self.trace.pixel_values.shape[1:])
 
     @property
     def middle(self) -> int:
@@ -63,10 +66,17 @@ class Look:
 
     @cached_property
     def seen(self) -> Tensor:
-        """(3,S,S) uint8: the picture as the model sees it, normalisation undone."""
+        """(3,height,width) uint8: the picture as the model sees it, normalisation undone."""
         scale, mean, std = pixel_constants(self.classifier.processor)
         back = self.trace.pixel_values * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         return (back / scale).round().clamp(0, 255).to(torch.uint8)
+
+
+def sizes(classifier) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """(height, width) of the model's input, (rows, columns) of its patches, and the patches' side."""
+    config = classifier.model.config
+    rows, cols = patch_grid(config)
+    return (rows * config.patch_size, cols * config.patch_size), (rows, cols), config.patch_size
 
 
 def pixel_constants(processor) -> tuple[float, list[float], list[float]]:
@@ -79,6 +89,14 @@ def pixel_constants(processor) -> tuple[float, list[float], list[float]]:
     mean = three(processor.image_mean) if processor.do_normalize else [0.0] * 3
     std = three(processor.image_std) if processor.do_normalize else [1.0] * 3
     return scale, mean, std
+
+
+def pixels(look: Look) -> dict:
+    """The picture as a view takes it: an address to show, its bytes, and how they were normalised."""
+    scale, mean, std = pixel_constants(look.classifier.processor)
+    (height, width), (rows, cols) = look.size, look.trace.grid
+    return {"src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "patch": look.patch, "height": height,
+            "width": width, "bytes": pack(look.seen, "u8"), "scale": scale, "mean": mean, "std": std}
 
 
 def percent(share: float) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet
+from vit_demo.chapters.scene import Look, live, mono, number, sizes, snippet
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import embeddings, positions
 
@@ -13,8 +13,8 @@ SEEDS = 4
 
 
 def station(classifier) -> str:
-    config = classifier.model.config
-    return f"{(config.image_size // config.patch_size) ** 2 + 1}×{config.hidden_size}"
+    rows, cols = sizes(classifier)[1]
+    return f"{rows * cols + 1}×{classifier.model.config.hidden_size}"
 
 
 def scene(look: Look) -> dict:

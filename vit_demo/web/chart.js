@@ -6,13 +6,18 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
   const marks = [bottom, (top + bottom) / 2, top].map((v) => h("g", {}, h("line", { class: "tick", x1: left, x2: W - right, y1: py(v), y2: py(v) }),
     h("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, format(v))));
-  const drawn = series.map(({ name, points, tone = "strength" }) => {
+  // Names at the ends of lines keep a line's height apart.
+  const ends = series.map(({ points }, i) => ({ i, y: points.length ? py(points.at(-1).mean ?? points.at(-1)) : -99 })).sort((a, b) => a.y - b.y);
+  ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 12); });
+  for (let i = ends.length - 1, floor = H - 4; i >= 0; i--, floor -= 12) ends[i].y = Math.min(ends[i].y, floor);
+  const labelY = Object.fromEntries(ends.map(({ i, y }) => [i, y]));
+  const drawn = series.map(({ name, points, tone = "strength" }, index) => {
     const at = points.map((p, i) => [px(p.share ?? x[i]), py(p.mean ?? p)]);
     const end = at[at.length - 1];
     return h("g", { class: `line ${tone}` },
       ...points.map((p, i) => (p.low === undefined ? null : h("line", { class: "spread", x1: at[i][0], x2: at[i][0], y1: py(p.low), y2: py(p.high) }))),
       h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
-      end ? h("text", { x: end[0] + 8, y: end[1] + 4 }, name) : null);
+      end ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
   });
   const labels = x.map((v, i) => (i % Math.ceil(x.length / 7) ? null : h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v)));
   const text = series.map((s) => `${s.name}: ${s.points.map((p) => format(p.mean ?? p)).join(", ")}`).join("; ");

@@ -9,6 +9,7 @@
   vit.picture = ({ src, rows, cols, alt, quiet = false }) => {
     const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
     const light = h("g", { class: "veil" });
+    const colour = h("g", { class: "tint" });
     const lines = h("path", { class: "lines", d: gridPath(rows, cols) });
     const chosen = h("rect", { class: "chosen", width: 1, height: 1 });
     const pointed = h("rect", { class: "pointed", width: 1, height: 1 });
@@ -16,7 +17,7 @@
       class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: quiet ? undefined : 0,
       role: quiet ? "img" : "application", "aria-roledescription": quiet ? undefined : "picture in patches",
       "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first.`,
-    }, image, light, lines, pointed, chosen);
+    }, image, light, colour, lines, pointed, chosen);
 
     const at = (event) => {
       const box = node.getBoundingClientRect();
@@ -57,7 +58,14 @@
       }
       light.childNodes.forEach((rect, i) => { rect.style.opacity = 0.86 * (1 - Math.min(1, weights[i] / (max || 1))); });
     }
-    return { node, veil };
+
+    /** For is blue, against is vermilion, nothing is paper: a signed map laid over the picture. */
+    function tint(values, peak) {
+      veil(values.map((v) => 0.35 + 0.65 * Math.abs(v) / (peak || 1)), 1);
+      colour.replaceChildren(...Array.from(values, (v, i) => h("rect", { x: i % cols, y: Math.floor(i / cols), width: 1.01, height: 1.01,
+        class: v > 0 ? "for" : "against", style: `opacity:${0.6 * Math.abs(v) / (peak || 1)}` })));
+    }
+    return { node, veil, tint };
   };
 
   function gridPath(rows, cols) {
@@ -98,9 +106,10 @@
 
   /** The scale under a heat map: from 0 to max, with its unit. */
   vit.scale = (unit) => {
-    const top = h("span", { class: "mono" }, "");
-    const node = h("div", { class: "scale" }, h("i", {}), h("div", {}, h("span", { class: "mono" }, "0"), h("span", {}, unit), top));
+    const low = h("span", { class: "mono" }, "0"), top = h("span", { class: "mono" }, "");
+    const node = h("div", { class: "scale" }, h("i", {}), h("div", {}, low, h("span", {}, unit), top));
     node.top = (text) => { top.textContent = text; };
+    node.ends = (from, to) => { low.textContent = from; top.textContent = to; };
     return node;
   };
 

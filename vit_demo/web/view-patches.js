@@ -1,9 +1,9 @@
 // Chapter 2: one patch close up, its numbers laid in a row; what other patch sizes would cost.
 vit.views.patches = (card, data, frame) => {
   const { h, number } = vit;
-  const { patch: P, cols, side } = data;
+  const { patch: P, cols, height, width } = data;
   const bytes = vit.unpack(data.bytes);
-  const normal = (c, y, x) => (bytes[(c * side + y) * side + x] * data.scale - data.mean[c]) / data.std[c];
+  const normal = (c, y, x) => (bytes[(c * height + y) * width + x] * data.scale - data.mean[c]) / data.std[c];
 
   const view = vit.picture({ src: data.src, rows: data.rows, cols, alt: "The picture" });
   const close = h("svg", { class: "picture close", viewBox: `0 0 ${P} ${P}`, role: "img", "aria-label": "the chosen patch, enlarged" });
@@ -16,7 +16,7 @@ vit.views.patches = (card, data, frame) => {
     const y0 = row * P, x0 = column * P, values = [];
     close.replaceChildren(...Array.from({ length: P * P }, (_, i) => {
       const y = y0 + Math.floor(i / P), x = x0 + (i % P);
-      return h("rect", { x: i % P, y: Math.floor(i / P), width: 1.02, height: 1.02, fill: `rgb(${[0, 1, 2].map((c) => bytes[(c * side + y) * side + x])})` });
+      return h("rect", { x: i % P, y: Math.floor(i / P), width: 1.02, height: 1.02, fill: `rgb(${[0, 1, 2].map((c) => bytes[(c * height + y) * width + x])})` });
     }));
     const tables = ["red", "green", "blue"].map((name, c) => {
       const table = h("table", { class: "values" }, h("caption", {}, name));
@@ -24,7 +24,7 @@ vit.views.patches = (card, data, frame) => {
         const line = h("tr", {});
         for (let x = 0; x < P; x++) {
           values.push(normal(c, y0 + y, x0 + x));
-          if (P <= 8) line.append(h("td", { class: "mono" }, Math.round(bytes[(c * side + y0 + y) * side + x0 + x])));
+          if (P <= 8) line.append(h("td", { class: "mono" }, Math.round(bytes[(c * height + y0 + y) * width + x0 + x])));
         }
         table.append(line);
       }
@@ -40,7 +40,7 @@ vit.views.patches = (card, data, frame) => {
   card.append(h("div", { class: "row" },
     h("figure", {}, view.node, caption),
     h("figure", {}, h("h3", {}, "the chosen patch"), h("div", { class: "patchwork" }, close, channels),
-      h("h3", { class: "later" }, "laid out in a row, normalised: reds, greens, blues"), flat)), costs());
+      h("h3", { class: "later" }, "laid out in a row, normalised: reds, greens, blues"), flat)), data.sizes.length ? costs() : "");
   vit.follow(card, draw);
 
   function costs() {
@@ -49,7 +49,7 @@ vit.views.patches = (card, data, frame) => {
     const drawing = h("svg", { class: "picture small", viewBox: "0 0 100 100", role: "img", "aria-label": "the picture with this grid" });
     const facts = h("table", { class: "facts" });
     const show = (index) => {
-      const s = sizes[index], n = Math.round(side / s.patch), step = 100 / n;
+      const s = sizes[index], n = Math.round(height / s.patch), step = 100 / n;
       let d = "";
       if (n <= 64) for (let i = 1; i < n; i++) d += `M0 ${i * step}H100M${i * step} 0V100`;
       drawing.replaceChildren(h("image", { href: data.src, width: 100, height: 100, class: "crisp" }), h("path", { class: "lines", d }));

@@ -2,17 +2,17 @@
 vit.views.picture = (card, data, frame) => {
   const { h, number } = vit;
   const bytes = vit.unpack(data.bytes);
-  const side = data.side;
+  const { height, width } = data;
   let pixel = data.pixel;
 
   const box = h("rect", { class: "chosen", width: 1, height: 1 });
-  const seen = h("svg", { class: "picture", viewBox: `0 0 ${side} ${side}`, tabindex: 0, role: "application",
-    "aria-label": `the picture as the model sees it, ${side} by ${side} pixels; arrow keys walk from pixel to pixel` },
-    h("image", { href: data.seen, width: side, height: side, class: "crisp" }), box);
+  const seen = h("svg", { class: "picture", viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "application",
+    "aria-label": `the picture as the model sees it, ${width} by ${height} pixels; arrow keys walk from pixel to pixel` },
+    h("image", { href: data.src, width, height, class: "crisp" }), box);
   const table = h("table", {});
   const swatch = h("i", { class: "swatch" });
 
-  const at = (channel) => bytes[(channel * side + pixel[0]) * side + pixel[1]];
+  const at = (channel) => bytes[(channel * height + pixel[0]) * width + pixel[1]];
   function show() {
     box.setAttribute("x", pixel[1]); box.setAttribute("y", pixel[0]);
     const rgb = [0, 1, 2].map(at);
@@ -24,12 +24,12 @@ vit.views.picture = (card, data, frame) => {
         h("td", { class: "mono" }, number(value(c), 3))))));
     frame.say({ pixel: `row ${pixel[0]}, column ${pixel[1]}`, byte: Math.round(rgb[0]), value: number(value(0), 3) });
   }
-  const move = (row, column) => { pixel = [(row + side) % side, (column + side) % side]; show(); };
+  const move = (row, column) => { pixel = [(row + height) % height, (column + width) % width]; show(); };
   const pointed = (event) => {
     const area = seen.getBoundingClientRect();
-    const column = Math.floor(((event.clientX - area.left) / area.width) * side);
-    const row = Math.floor(((event.clientY - area.top) / area.height) * side);
-    if (row >= 0 && row < side && column >= 0 && column < side) move(row, column);
+    const column = Math.floor(((event.clientX - area.left) / area.width) * width);
+    const row = Math.floor(((event.clientY - area.top) / area.height) * height);
+    if (row >= 0 && row < height && column >= 0 && column < width) move(row, column);
   };
   seen.addEventListener("pointermove", pointed);
   seen.addEventListener("click", pointed);
@@ -42,20 +42,12 @@ vit.views.picture = (card, data, frame) => {
   card.append(h("div", { class: "pair" },
     h("figure", {}, h("div", { class: "frame" }, h("img", { src: data.original, alt: "the picture as it was given", class: tiny ? "crisp" : "" })),
       h("figcaption", {}, `your file, ${data.size[0]} × ${data.size[1]} pixels`)),
-    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${side} × ${side}: point at a pixel`))),
+    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel`))),
   h("div", { class: "pixel" }, swatch, table),
-  h("div", { class: "planes" }, ...["red", "green", "blue"].map((name, c) => h("figure", {}, plane(bytes, side, c, name), h("figcaption", {}, `${name}: ${side * side} numbers`)))));
+  h("div", { class: "planes" }, ...["red", "green", "blue"].map((name, c) => {
+    const one = bytes.subarray(c * height * width, (c + 1) * height * width), grey = new Uint8Array(3 * one.length);
+    [0, 1, 2].forEach((i) => grey.set(one, i * one.length));
+    return h("figure", {}, vit.bitmap(grey, height, width, `the ${name} numbers alone, as greys`), h("figcaption", {}, `${name}: ${one.length.toLocaleString("en")} numbers`));
+  })));
   show();
-
-  function plane(values, size, channel, name) {
-    const canvas = h("canvas", { width: size, height: size, class: "crisp", role: "img", "aria-label": `the ${name} numbers alone, as greys` });
-    const pen = canvas.getContext("2d");
-    const image = pen.createImageData(size, size);
-    for (let i = 0; i < size * size; i++) {
-      image.data.fill(values[channel * size * size + i], 4 * i, 4 * i + 3);
-      image.data[4 * i + 3] = 255;
-    }
-    pen.putImageData(image, 0, 0);
-    return canvas;
-  }
 };

@@ -1,7 +1,7 @@
 // Chapter 3: patch x filter, number on number; the strip of all answers; the filters' principal components.
 vit.views.projection = (card, data, frame) => {
   const { h, number } = vit;
-  const { patch: P, side, shown, width } = data;
+  const { patch: P, shown, dimensions: width } = data;
   const bytes = vit.unpack(data.bytes), weight = vit.unpack(data.weight), bias = vit.unpack(data.bias), tokens = vit.unpack(data.tokens);
   const size = 3 * P * P;
   let filter = 0;
@@ -17,7 +17,7 @@ vit.views.projection = (card, data, frame) => {
     const p = vit.active(), { row, column } = vit.where(p);
     const x = new Float32Array(size), w = weight.subarray(filter * size, (filter + 1) * size);
     for (let c = 0; c < 3; c++) for (let i = 0; i < P * P; i++) {
-      const at = (c * side + row * P + Math.floor(i / P)) * side + column * P + (i % P);
+      const at = (c * data.height + row * P + Math.floor(i / P)) * data.width + column * P + (i % P);
       x[c * P * P + i] = (bytes[at] * data.scale - data.mean[c]) / data.std[c];
     }
     const product = w.map((v, i) => v * x[i]);

@@ -1,0 +1,95 @@
+"""Chapter 7: from ten numbers to an answer, and what in the picture spoke for it."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vit_demo.chapters.scene import Look, live, mono, number, percent, pixels, snippet
+from vit_demo.chapters.work import told
+from vit_demo.draw import pack
+from vit_demo.explain import uncertainty
+from vit_demo.explain.faithfulness import curves, random_map
+from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.relevance import target
+from vit_demo.explain.tokens import embed
+
+NAME = "decision"
+TITLE = "Why this answer and not another?"
+SHOWN_CLASSES = 10
+
+
+def station(classifier) -> str:
+    return f"{len(classifier.labels)} logits"
+
+
+def scene(look: Look) -> dict:
+    logits, labels = look.trace.logits, look.classifier.labels
+    first, second = look.ranked[0], look.ranked[1] if len(labels) > 1 else look.ranked[0]
+    p = look.probabilities[first].item()
+    odds = math.exp(min((logits[first] - logits[second]).item(), 50))
+    story = (
+        f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class. "
+        f"These are the logits. Softmax makes shares of them that sum to 1: e to the power of each, divided by all together. "
+        f"{look.label(first)} has logit {mono(number(logits[first].item()))} and {look.label(second)} {mono(number(logits[second].item()))}, "
+        f"so {look.label(first)} is {mono(number(odds, 1) if odds < 1000 else 'over 1,000')} times as likely. "
+        + none_of_them(look))
+    body = f"""
+with torch.no_grad():
+    logits = model(pixels).logits[0]
+answer = logits.softmax(-1)[{first}].item()
+"""
+    return {
+        "story": story, "view": "decision",
+        "equation": f"p({look.label(first)}) = e^({live('logit')} ÷ {live('temperature', kind='')}) ÷ Σ e^(logit ÷ "
+                    f"{live('temperature', kind='')}) = {live('p')}",
+        "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” below. "
+                   "Then raise the temperature: the order stays, only the confidence goes.",
+        "data": {
+            **pixels(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
+            "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method)] for name, method in METHODS.items()],
+            "default": DEFAULT,
+        },
+        "check": {"code": snippet(look, body), "value": p, "says": f"The probability of {labels[first]}: {percent(p)}."},
+    }
+
+
+def described(method) -> str:
+    return f"{method.title} ({method.source})" + ("" if method.by_class else ": the same for every class")
+
+
+def none_of_them(look: Look) -> str:
+    """How far the picture is from all classes, where training left a table of energies beside the model."""
+    try:
+        energies = load_file(look.classifier.files / "extras.safetensors")["energies"]
+    except (OSError, KeyError, SafetensorError):
+        return "How far a picture is from <em>all</em> classes is told only by models that training gave an energy table (extras.safetensors)."
+    energy = uncertainty.energy(look.trace.logits).item()
+    share = uncertainty.percentile(energy, energies) / 100
+    return (f"Is it any of them at all? Its energy, {mono(number(energy))}, is higher than that of {mono(percent(share))} of held-out "
+            "pictures; near 100 % would mean: like none of the classes.")
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """A map of what speaks for a class (against another): {"values" (N,), "score" of this map and of a random one}."""
+    count = len(look.classifier.labels)
+    wanted = int(question.get("wanted", look.ranked[0])) % count
+    against = question.get("against")
+    against = int(against) % count if isinstance(against, int) and against >= 0 and against != wanted else None
+    name = question.get("method") if question.get("method") in METHODS else DEFAULT
+    method = METHODS[name]
+
+    def work(progress) -> dict:
+        pixel_values = look.trace.pixel_values[None]
+        options = {"progress": progress} if method.slow else {}
+        scores = method.map(look.model, pixel_values, target(look.model, wanted, against), **options)
+        progress(9, 10)
+        maps = torch.stack([scores, random_map(len(scores))])
+        drawn = curves(look.model, embed(look.model, pixel_values), maps, wanted, against, steps=16)
+        return {"values": pack(scores), "signed": method.signed, "method": name,
+                "score": drawn.score.tolist(), "shares": drawn.shares.tolist(),
+                "insertion": drawn.insertion.tolist(), "deletion": drawn.deletion.tolist()}
+
+    yield from told(work)

@@ -1,0 +1,78 @@
+"""Chapter 6: what the tokens would answer after each layer, and how they change on the way."""
+
+from collections.abc import Iterator
+
+from vit_demo.chapters.scene import Look, live, mono, percent, pixels, snippet
+from vit_demo.draw import pack
+from vit_demo.explain import lens
+
+NAME = "depth"
+TITLE = "When does it make up its mind?"
+CURVES = 4  # classes followed through the layers
+SENT_WHOLE = 300_000  # cosines; beyond, one layer at a time
+
+
+def station(classifier) -> str:
+    config = classifier.model.config
+    return f"{config.num_hidden_layers} layers"
+
+
+def scene(look: Look) -> dict:
+    trace, labels = look.trace, look.classifier.labels
+    probabilities = lens.logit_lens(look.model, trace.hidden_states).softmax(-1)  # (L+1,T,K)
+    cls, best = probabilities[:, 0], look.ranked[0]
+    leads = (cls.argmax(-1) == best).tolist()
+    decided = next(layer for layer in range(len(leads)) if all(leads[layer:]))
+    early = cls[0].argmax().item()
+    top = probabilities.topk(min(3, len(labels)))
+    added = lens.contributions(look.model, trace.hidden_states)
+    lengths = lens.norms(trace.hidden_states)
+    half = len(leads) // 2
+    story = (
+        f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token. So we may stop early and read "
+        f"them as if they were the last: this is the logit lens. Before the first layer the class token would say "
+        f"{look.label(early)}, whatever the picture. " + (f"After layer {mono(decided)} it says {look.label(best)} and keeps to it: "
+        if decided else f"It keeps saying {look.label(best)}: ") + f"{mono(percent(look.probabilities[best].item()))} in the end. Patches can be read the same way: after layer "
+        f"{live('layer', kind='')}, patch {live('patch', kind='')} by itself says {live('says', kind='w')}.")
+    body = f"""
+with torch.no_grad():
+    hidden = model(pixels, output_hidden_states=True).hidden_states[{half}][0, 0]  # CLS after layer {half}
+    answer = model.classifier(model.vit.layernorm(hidden)).softmax(-1)[{best}].item()
+"""
+    return {
+        "story": story, "view": "depth",
+        "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}",
+        "attempt": "move the layer slider while you watch the patches. Which of them know the answer before the class token does?",
+        "data": {
+            **pixels(look), "layers": len(leads) - 1, "classes": [labels[i] for i in look.ranked[:CURVES]],
+            "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],
+            "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "labels": used(labels, top.indices),
+            "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
+            "norms": {"CLS": lengths[:, 0].tolist(), "patches": lengths[:, 1:].mean(1).tolist()},
+            "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},
+            **cosines(look, None),
+        },
+        "check": {"code": snippet(look, body), "value": cls[half, best].item(),
+                  "says": f"How sure the class token is of {labels[best]} after layer {half}: {percent(cls[half, best].item())}."},
+    }
+
+
+def used(labels, indices) -> dict:
+    """The names of the classes that occur among `indices`: a model may have a thousand."""
+    return {str(index): labels[index] for index in sorted(set(indices.flatten().tolist()))}
+
+
+def cosines(look: Look, layer: int | None) -> dict:
+    """Cosines between patches (…,N,N): of all depths where they are few, else of one (the last, unless named)."""
+    hidden = look.trace.hidden_states
+    patches = hidden.shape[1] - 1
+    if len(hidden) * patches ** 2 <= SENT_WHOLE:
+        return {"cosines": pack(lens.patch_similarity(hidden), "u8"), "at": None}
+    layer = len(hidden) - 1 if layer is None else layer
+    return {"cosines": pack(lens.patch_similarity(hidden[layer:layer + 1])[0], "u8"), "at": layer}
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """The cosines of another layer."""
+    layer = question.get("layer")
+    yield cosines(look, min(max(layer, 0), len(look.trace.hidden_states) - 1) if isinstance(layer, int) else None)

@@ -1,0 +1,41 @@
+"""Work above a second, told bit by bit: a function that reports (done, total) becomes something to iterate over."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+
+class Stopped(Exception):
+    """The reader went away or pressed stop."""
+
+
+def told(work: Callable[[Callable[[int, int], None]], dict]) -> Iterator[dict]:
+    """work(progress) -> {"progress": share} while it runs, then what it returned. Leaving the iteration stops it."""
+    heard, stop = queue.Queue(), threading.Event()
+
+    def progress(done: int, total: int) -> None:
+        if stop.is_set():
+            raise Stopped
+        heard.put({"progress": done / total})
+
+    def run() -> None:
+        try:
+            heard.put({**work(progress), "progress": 1})
+        except Stopped:
+            pass
+        except BaseException as error:  # raised again where the work was asked for
+            heard.put(error)
+
+    threading.Thread(target=run, daemon=True, name="work of a chapter").start()
+    try:
+        while True:
+            bit = heard.get()
+            while not heard.empty() and isinstance(bit, dict) and bit["progress"] < 1:
+                bit = heard.get()  # only the newest counts
+            if isinstance(bit, BaseException):
+                raise bit
+            yield bit
+            if bit["progress"] == 1 and len(bit) > 1:
+                return
+    finally:
+        stop.set()

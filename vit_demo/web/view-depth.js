@@ -1,0 +1,54 @@
+// Chapter 6: the logit lens by layer, for CLS as curves and for the patches as light; cosines; what layers add.
+vit.views.depth = (card, data, frame) => {
+  const { h, percent, number } = vit;
+  const { rows, cols, layers } = data, count = rows * cols;
+  const best = vit.unpack(data.best), tops = vit.unpack(data.tops);
+  let cosines = vit.unpack(data.cosines), at = data.at, layer = layers;
+  const steps = [...Array(layers + 1).keys()];
+
+  const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches say ${data.label} by themselves` });
+  const scale = vit.scale(`a patch alone says ${data.label}`);
+  const caption = h("figcaption", { class: "mono" });
+  const lines = h("div", {}), near = vit.thumb(rows, cols), nearText = h("figcaption", {});
+  near.classList.add("wide");
+  const slider = vit.slider("after layer", { min: 0, max: layers, value: layers, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
+    layer = v;
+    if (at !== null && at !== v) frame.ask({ what: "cosines", layer: v }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
+    draw();
+  });
+  card.append(slider, h("div", { class: "row", style: "padding-top:14px" },
+    h("figure", {}, view.node, scale, caption),
+    h("div", {}, h("h3", {}, "the class token, read after each layer"), lines,
+      h("h3", { class: "later" }, "patches that are now like the chosen one"), h("figure", {}, near, nearText))),
+  h("div", { class: "below twin" },
+    vit.lines({ x: steps, top: 1.1 * Math.max(...data.norms.CLS, ...data.norms.patches), unit: "length of a token's vector, by layer", format: (v) => number(v, 0),
+      series: [{ name: "CLS", points: data.norms.CLS, tone: "token" }, { name: "patches", points: data.norms.patches }] }),
+    vit.lines({ x: steps.slice(1), top: 1.1 * Math.max(...data.added.attention, ...data.added.MLP), unit: "what a layer adds to it (mean length)", format: (v) => number(v, 0),
+      series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "position" }] })));
+
+  const told = (token) => [0, 1, 2].filter((i) => data.top[layer][token][i] !== undefined)
+    .map((i) => [data.labels[data.top[layer][token][i]], tops[(layer * (count + 1) + token) * data.top[layer][token].length + i]]);
+  let drawn = null;
+  function draw() {
+    const p = vit.active();
+    if (drawn !== layer) {
+      drawn = layer;
+      lines.replaceChildren(vit.lines({ x: steps, top: 1, unit: "layer", mark: layer,
+        series: data.curves.map((points, i) => ({ name: data.classes[i], points, tone: i ? "other" : "strength" })) }));
+      const shares = best.subarray(layer * count, (layer + 1) * count);
+      view.veil(shares, 1);
+      scale.top("100 %");
+    }
+    const says = told(p + 1), cls = told(0), say = ([name, share]) => `${name} ${percent(share)}`;
+    caption.textContent = `patch ${p}: ${says.map(say).join(" · ")}`;
+    const block = at === null ? layer : 0;
+    const row = at === null || at === layer ? cosines.subarray((block * count + p) * count, (block * count + p + 1) * count) : null;
+    near.style.visibility = row ? "" : "hidden";
+    if (row) {
+      near.paint(row.map((v) => Math.max(0, v)), 1);
+      nearText.textContent = `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}`;
+    }
+    frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
+  }
+  vit.follow(card, draw);
+};
