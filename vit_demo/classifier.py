@@ -17,7 +17,7 @@ from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from vit_demo import hub_address, hub_fetch, hub_model
 from vit_demo.errors import Damaged, Unreachable, UserError
-from vit_demo.hub_fetch import Report, Snapshot
+from vit_demo.hub_fetch import Report
 from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -89,22 +89,21 @@ def load(source: str | Path | None = None, *, revision: str | None = None, token
         return read_folder(Path(source), Path(source).resolve().name)
     address = hub_address.parse(str(source), revision)
 
-    def read(snapshot: Snapshot) -> Classifier:
+    def attempt(afresh: bool) -> Classifier:
+        snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report, afresh=afresh)
         report(f"opening {address.id}")
-        opened = read_folder(snapshot.folder, address.id, snapshot.revision, limits)
-        return replace(opened, note=snapshot.note)
+        return replace(read_folder(snapshot.folder, address.id, snapshot.revision, limits), note=snapshot.note)
 
-    snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report)
     try:
-        return read(snapshot)
+        return attempt(afresh=False)
     except Damaged as error:
-        if snapshot.downloaded:
-            raise UserError(f"{error}. They lie on the Hub like that: their owner has to upload them again") from None
         damage = error
     try:
-        return read(hub_fetch.fetch(address, token=token, limits=limits, report=report, afresh=True))
+        return attempt(afresh=True)
     except Unreachable as error:
         raise UserError(f"{damage}. A new copy cannot be had now: {error}") from None
+    except Damaged:
+        raise UserError(f"{damage}. It lies on the Hub like that: its owner has to upload it again") from None
 
 
 def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS) -> Classifier:

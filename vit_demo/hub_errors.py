@@ -48,7 +48,7 @@ def _reason(error: Exception, address: Address, visitor: bool) -> UserError | No
     if isinstance(error, (SafetensorsParsingError, NotASafetensorsRepoError)):
         return damaged_there(name)
     if isinstance(error, OfflineModeIsEnabled):
-        return Unreachable(f"{name}: it is not kept here, and HF_HUB_OFFLINE forbids asking the Hub; unset it")
+        return Unreachable(f"{name}: HF_HUB_OFFLINE forbids asking the Hub; unset it, or open a model from a folder")
     if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
         return UserError(f"{name}: its files changed while it was being opened; try again")
     if isinstance(error, HfHubHTTPError):

@@ -32,7 +32,6 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Snapshot:
     folder: Path  # named after the commit
-    downloaded: bool  # just now, and not kept from before
     note: str = ""  # why an older copy stands in
 
     @property
@@ -48,20 +47,24 @@ def fetch(address: Address, *, token: str | bool | None, limits: Limits, report:
     cache = visitors_cache() if token is False else Path(constants.HF_HUB_CACHE)
     kept = None if afresh else kept_folder(address, cache)
     if kept and address.pinned:
-        return Snapshot(kept, downloaded=False)
+        return Snapshot(kept)
     try:
         report(f"asking the Hub about {address.id}")
-        remote = within(limits.answer_seconds, lambda: _inspect(address, token, limits, cache, afresh), address, token)
-        report(f"fetching {address.id}, {sum(remote.sizes[file] for file in remote.weights) / 1e6:.0f} MB")
-        within(limits.download_seconds, lambda: [remote.get(file, report) for file in remote.weights], address, token)
+        remote = within(limits.answer_seconds, lambda: _ask(address, token, limits, cache, afresh), address, token)
+        folder = None if afresh else kept_folder(replace(address, revision=remote.revision), cache)
+        if folder is None:
+            weights = within(limits.answer_seconds, lambda: _inspect(remote, limits), address, token)
+            report(f"fetching {address.id}, {sum(remote.sizes[file] for file in weights) / 1e6:.0f} MB")
+            files = within(limits.download_seconds, lambda: [remote.get(w, report) for w in weights], address, token)
+            folder = files[0].parent
     except Unreachable as error:
         if kept is None:
             raise
-        return Snapshot(kept, downloaded=False, note=f"{error}. This is the copy kept from before.")
+        return Snapshot(kept, note=f"{error}. This is the copy kept from before.")
     _remember(address, remote.revision, cache)
     if token is False:
         trim(cache, VISITORS_BYTES, address.id)
-    return Snapshot(remote.get("config.json").parent, downloaded=True)
+    return Snapshot(folder)
 
 
 def latest(address: Address, *, token: str | bool | None, limits: Limits) -> str:
@@ -101,7 +104,6 @@ class Remote:
     cache: Path
     afresh: bool
     timeout: float
-    weights: tuple[str, ...] = ()
 
     def get(self, file: str, report: Report | None = None) -> Path:
         return Path(hf_hub_download(
@@ -129,22 +131,26 @@ class Remote:
         raise damaged_there(self.address.id)
 
 
-def _inspect(address: Address, token: str | bool | None, limits: Limits, cache: Path, afresh: bool) -> Remote:
-    """All checks that need no weights, cheapest first."""
-    name, api = address.id, HfApi(token=token)
-    info = api.model_info(name, revision=address.revision, files_metadata=True, timeout=limits.answer_seconds)
+def _ask(address: Address, token: str | bool | None, limits: Limits, cache: Path, afresh: bool) -> Remote:
+    api = HfApi(token=token)
+    info = api.model_info(address.id, revision=address.revision, files_metadata=True, timeout=limits.answer_seconds)
     sizes = {file.rfilename: math.inf if file.size is None else file.size for file in info.siblings or ()}
-    remote = Remote(address, api, info.sha, sizes, cache, afresh, limits.answer_seconds)
+    return Remote(address, api, info.sha, sizes, cache, afresh, limits.answer_seconds)
+
+
+def _inspect(remote: Remote, limits: Limits) -> tuple[str, ...]:
+    """All checks that need no weights, cheapest first -> the weight files."""
+    name = remote.address.id
     config = hub_model.read_config(name, remote.json("config.json"), limits)
     hub_model.read_processor(name, remote.json("preprocessor_config.json"), config)
-    weights = hub_model.choose_weights(name, sizes, lambda: remote.json(hub_model.INDEX), limits)
+    weights = hub_model.choose_weights(name, remote.sizes, lambda: remote.json(hub_model.INDEX), limits)
     tensors = {}
     for file in weights:
         tensors |= remote.header(file)
     hub_model.check_weights(name, tensors, config, limits)
-    if 0 < sizes.get("metrics.json", 0) <= SMALL_FILE:
+    if 0 < remote.sizes.get("metrics.json", 0) <= SMALL_FILE:
         remote.get("metrics.json")
-    return replace(remote, weights=weights)
+    return weights
 
 
 def within(seconds: float, call: Callable[[], T], address: Address, token: str | bool | None) -> T:
