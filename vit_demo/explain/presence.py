@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vit_demo.explain.quadrature import gauss_legendre
 from vit_demo.explain.tokens import Progress, classify, embed
 
 
@@ -30,20 +31,21 @@ class Presence(NamedTuple):
 def integrated_presence(
     model, pixel_values: Tensor, target: Tensor, steps: int = 16, batch: int = 4, progress: Progress | None = None
 ) -> Presence:
-    """pixel_values (1,C,S,S), target (K,) -> Presence. The points a = u^3, u in midpoints, lie denser near absence,
-    where the first patches to appear change the most."""
+    """pixel_values (1,C,S,S), target (K,) -> Presence. The points a = u^4 lie denser near absence, where the first
+    patches to appear change the most."""
     embeddings = embed(model, pixel_values)
-    count = embeddings.shape[1] - 1
-    total = torch.zeros(count, dtype=embeddings.dtype, device=embeddings.device)
-    midpoints = (torch.arange(steps, device=total.device) + 0.5) / steps
-    for index, u in enumerate(midpoints.split(batch)):
-        amount = (u**3)[:, None].repeat(1, count).requires_grad_()
+    total = torch.zeros_like(embeddings[0, 1:, 0])
+    points, weights = gauss_legendre(steps, total)
+    done = 0
+    for u, weight in zip(points.split(batch), weights.split(batch), strict=True):
+        amount = (u**4)[:, None].repeat(1, len(total)).requires_grad_()
         bias = torch.cat([torch.zeros_like(amount[:, :1]), amount.log()], dim=1)
         logits = classify(model, embeddings.expand(len(u), -1, -1), bias)
         (slope,) = torch.autograd.grad((logits @ target).sum(), amount)
-        total += (slope * 3 * u[:, None] ** 2).sum(dim=0) / steps
+        total += (weight * 4 * u**3) @ slope
+        done += len(u)
         if progress:
-            progress(index * batch + len(u), steps)
+            progress(done, steps)
     with torch.no_grad():
         whole = (classify(model, embeddings)[0] @ target).item()
         alone = (classify(model, embeddings[:, :1])[0] @ target).item()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vit_demo.explain.attention import rollout
 from vit_demo.explain.patches import model_grid
+from vit_demo.explain.quadrature import gauss_legendre
 from vit_demo.explain.tokens import Progress, embed, head
 
 
@@ -109,17 +110,19 @@ def integrated_gradients(
     batch: int = 4,
     progress: Progress | None = None,
 ) -> IntegratedGradients:
-    """Sundararajan et al. 2017, arXiv:1703.01365, midpoint rule. baseline (1,C,S,S): the mean colour (0) unless given."""
+    """Sundararajan et al. 2017, arXiv:1703.01365, Gauss-Legendre. baseline (1,C,S,S): the mean colour (0) unless given."""
     baseline = torch.zeros_like(pixel_values) if baseline is None else baseline
     difference = (pixel_values - baseline).detach()
     total = torch.zeros_like(difference[0])
-    midpoints = (torch.arange(steps, device=total.device) + 0.5) / steps
-    for index, points in enumerate(midpoints.split(batch)):
-        between = (baseline + points[:, None, None, None] * difference).detach().requires_grad_()
+    points, weights = gauss_legendre(steps, total)
+    done = 0
+    for share, weight in zip(points.split(batch), weights.split(batch), strict=True):
+        between = (baseline + share[:, None, None, None] * difference).detach().requires_grad_()
         (gradient,) = torch.autograd.grad((model(between).logits @ target).sum(), between)
-        total += gradient.sum(dim=0) / steps
+        total += (weight[:, None, None, None] * gradient).sum(dim=0)
+        done += len(share)
         if progress:
-            progress(index * batch + len(points), steps)
+            progress(done, steps)
     pixels = total * difference[0]
     with torch.no_grad():
         after, before = (model(torch.cat([pixel_values, baseline])).logits @ target).tolist()
