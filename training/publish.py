@@ -9,7 +9,7 @@ step, from the old version to the complete new one, wherever this is interrupted
 import argparse
 import re
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,10 +22,9 @@ from training import card_words, figures
 from training.card import EVAL_RESULTS, MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
 from training.hub_errors import told
-from training.report import METRICS_FILE, read_metrics
+from training.report import METRICS_FILE, OWN_MODEL, read_metrics
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
-from vit_demo.hub_model import NO_LIMITS
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 # What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
@@ -35,8 +34,6 @@ SNAPSHOTS = "snapshots"
 MAIN = "main"
 # Loading the very same float32 weights twice gives the very same answers; a wrong or damaged file does not come close.
 TOLERANCE = 1e-5
-# One's own model may be of any size; the Hub may take its time, but not for ever.
-OWN_MODEL = replace(NO_LIMITS, answer_seconds=120, download_seconds=6 * 3600)
 
 
 @dataclass(frozen=True)

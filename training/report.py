@@ -8,6 +8,8 @@ import json
 import os
 import platform
 import shlex
+from dataclasses import replace
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
@@ -17,8 +19,12 @@ from tqdm.auto import tqdm
 
 from training.scores import scores
 from vit_demo.errors import UserError
+from vit_demo.hub_model import NO_LIMITS
 
 METRICS_FILE = "metrics.json"
+TEST_READS = Path(__file__).parent.parent / "benchmarks" / "results" / "test_reads.jsonl"
+# For vit_demo.classifier.load: one's own model may be of any size; the Hub may take its time, but not for ever.
+OWN_MODEL = replace(NO_LIMITS, answer_seconds=120, download_seconds=6 * 3600)
 
 
 def predict(classifier, images, batch_size: int = 64, description: str = "evaluate") -> torch.Tensor:
@@ -101,6 +107,19 @@ def command_line(module: str, arguments: list[str]) -> str:
         return flag + equals + (Path(value).name if Path(value).is_absolute() else value)
 
     return shlex.join(["python", "-m", module, *map(told, arguments)])
+
+
+def source_name(source: str) -> str:
+    """How to name a dataset or a model in a file that others read: a Hub id as it is, a folder by its last part."""
+    return Path(source).resolve().name if Path(source).exists() or Path(source).is_absolute() else source
+
+
+def record_test_read(entry: dict, path: Path = TEST_READS) -> None:
+    """Appends one line: a test split was looked at for a number that is reported. Honest numbers need few of these."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), **entry}
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, allow_nan=False) + "\n")
 
 
 def write_metrics(folder: Path, metrics: dict) -> Path:
