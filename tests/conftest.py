@@ -2,6 +2,7 @@
 import os
 import socket
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,26 @@ def hub(tmp_path_factory):
     server = HubServer(tmp_path_factory.mktemp("hub")).start(PORT)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def api(hub):
+    """huggingface_hub's client, as `tester`, who may write."""
+    from huggingface_hub import HfApi
+    return HfApi()
+
+
+@pytest.fixture
+def stranger(hub):
+    """The same for another user."""
+    from huggingface_hub import HfApi
+    return HfApi(token="hf_stranger")
+
+
+@pytest.fixture
+def repo(api) -> str:
+    """The id of a fresh model repository with nothing in it."""
+    return api.create_repo(f"repo-{uuid.uuid4().hex[:8]}").repo_id
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@
 
 By hand: python -m tests.hub_server --help
 """
+import socket
 import threading
 from pathlib import Path
 
@@ -33,24 +34,27 @@ class HubServer:
         self.front = Front(build(self.store, tuple(accounts), uploads, part_size))
         self.calls, self.port = self.front.calls, port
         # One thread and no waiting inside a handler's change: commits are one after the other.
-        self._uvicorn = uvicorn.Server(uvicorn.Config(self.front, host="127.0.0.1", port=port, http=Protocol, ws="none",
-                                                      lifespan="off", log_level="critical", timeout_graceful_shutdown=1))
+        self._uvicorn = uvicorn.Server(uvicorn.Config(self.front, host="127.0.0.1", port=port, http=Protocol, ws="none", lifespan="off",
+                                                      proxy_headers=False, log_level="error", timeout_graceful_shutdown=1))
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, socket=None) -> "HubServer":
-        """Serve, on `socket` if one is given that is bound already (so nobody can take its port meanwhile)."""
-        socket = socket or self._uvicorn.config.bind_socket()
-        socket.listen()                         # from here on a client waits instead of being refused
-        self.port = socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._uvicorn.run, kwargs={"sockets": [socket]}, daemon=True)
+    def start(self, bound: socket.socket | None = None) -> "HubServer":
+        """Serve, on `bound` if a socket is given (so nobody can take its port meanwhile). OSError: the port is taken."""
+        listening = bound or socket.create_server(("127.0.0.1", self.port))
+        listening.listen()                      # from here on a client waits instead of being refused
+        self.port = listening.getsockname()[1]
+        self._thread = threading.Thread(target=self._uvicorn.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
         return self
 
     def stop(self):
         self._uvicorn.should_exit = self._uvicorn.force_exit = True
+        self._thread.join()
+
+    def wait(self):
         self._thread.join()
 
     def __enter__(self):

@@ -1,5 +1,6 @@
 """python -m tests.hub_server: a local Hub to try publishing on, without an account and without a network."""
 import argparse
+import shlex
 from pathlib import Path
 
 from . import DEFAULT_ACCOUNTS, Account, HubServer
@@ -42,15 +43,18 @@ def main(argv=None):
     parser.add_argument("--seed-dataset", type=seeding, action="append", default=[], metavar="USER/NAME=FOLDER",
                         help="put a folder up as a dataset repository, unless it is there already")
     options = parser.parse_args(argv)
-    hub = HubServer(options.root, options.port, accounts=tuple(options.user or DEFAULT_ACCOUNTS))
-    for repo_id, folder in options.seed_dataset:
-        hub.seed("datasets", repo_id, folder)
-    hub.start()
+    try:
+        hub = HubServer(options.root, options.port, accounts=tuple(options.user or DEFAULT_ACCOUNTS))
+        for repo_id, folder in options.seed_dataset:
+            hub.seed("datasets", repo_id, folder)
+        hub.start()
+    except OSError as error:
+        parser.error(f"cannot serve {options.root} on port {options.port} ({error.strerror}): choose another --root or --port")
     print(f"Local Hub on {hub.url}, user {hub.user}, kept in {options.root}. Stop it with Ctrl-C. In another terminal:\n\n"
           f"export HF_ENDPOINT={hub.url} HF_TOKEN={hub.token} HF_HUB_DISABLE_XET=1\n"
-          f"export HF_HOME={(options.root / 'hf-home').resolve()}\n", flush=True)
+          f"export HF_HOME={shlex.quote(str((options.root / 'hf-home').resolve()))}\n", flush=True)
     try:
-        hub._thread.join()
+        hub.wait()
     except KeyboardInterrupt:
         hub.stop()
 

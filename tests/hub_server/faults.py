@@ -54,10 +54,15 @@ class Front:
         path = unquote(scope["path"])
         call = {"method": scope["method"], "path": path, "query": scope["query_string"].decode(), "status": None, "bytes": 0}
         self.calls.append(call)
+        sent = {key: value for key, value in scope["headers"] if key in (b"x-request-id", b"x-amzn-trace-id")}
+        request_id = sent.get(b"x-request-id") or sent.get(b"x-amzn-trace-id") or b"local"
         cut = None
         for fault in self.faults:
             if fault.takes(scope["method"], path):
-                await asyncio.sleep(fault.delay)
+                try:
+                    await asyncio.sleep(fault.delay)
+                except asyncio.CancelledError:          # the server stops meanwhile
+                    return await self.hang_up(scope)
                 if fault.drop:
                     return await self.hang_up(scope)
                 if fault.status:
@@ -67,7 +72,7 @@ class Front:
         async def watched(message):
             if message["type"] == "http.response.start":
                 call["status"] = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", f"local-{len(self.calls)}".encode())]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id)]
             else:
                 body = message.get("body", b"")
                 if cut is not None and call["bytes"] + len(body) >= cut:

@@ -70,7 +70,7 @@ async def storage(request: Request, name: str | None = None):
         for repo in request.app.state.store.all(kind):
             if repo.id.startswith(f"{name or account.name}/"):
                 size = sum(entry.size for entry in repo.files(repo.refs[MAIN]).values())
-                rows.append({"name": repo.id, "type": repo.type, "id": repo.state["key"], "storage": size, "storagePercent": 0,
+                rows.append({"id": repo.id, "type": repo.type, "storage": size, "storagePercent": 0,
                              "updatedAt": repo.commit(repo.refs[MAIN])["date"], "visibility": "private" if repo.state["private"] else "public"})
     return page(request, rows)
 
@@ -152,6 +152,8 @@ async def grant_access(request: Request):
     if not repo.state["gated"] or form["user"] in repo.state["access"]:
         raise HubError(400, "The repository is not gated, or this user has asked already")
     person(request, form["user"])
-    repo.state["access"][form["user"]] = access_row(form["user"], "accepted")
+    row = access_row(form["user"], "accepted")
+    del row["user"]["email"]                        # shared only by who asks for access
+    repo.state["access"][form["user"]] = row
     repo.save()
     return {}

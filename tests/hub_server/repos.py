@@ -1,13 +1,11 @@
-"""Repositories as a whole: create, delete, move, settings, branches, tags, squash, and who may see a gated one."""
+"""Repositories as a whole: create, delete, move, duplicate, settings."""
 import re
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from .access import Account, missing, open_repo, writer
 from .errors import HubError
-from .files import base_url, page
+from .files import base_url
 from .store import MAIN, Repo, Store, now
 from .upload import GITATTRIBUTES
 
@@ -125,73 +123,3 @@ async def auth_check(request: Request):
 async def auth_check_write(request: Request):
     open_repo(request, "write")
     return {}
-
-
-def new_ref(repo: Repo, ref: str, sha: str, message: str | None = None):
-    name = ref.split("/", 2)[2]
-    if not re.fullmatch(r"[\w./+-]+", name) or re.search(r"\.\.|^[/.-]|[/.]$|//", name):
-        raise HubError(400, f"Invalid reference name: {name}")
-    if ref in repo.refs:
-        raise HubError(409, f"Reference {ref} already exists")
-    repo.state["tags"] |= {name: message} if message else {}
-    repo.point(ref, sha)
-
-
-def remove_ref(repo: Repo, ref: str):
-    if ref not in repo.refs:
-        raise HubError(404, f"Reference {ref} not found", "RevisionNotFound")
-    del repo.refs[ref]
-    repo.save()
-
-
-@routes.post("/api/{kind}/{ns}/{name}/branch/{branch}")
-async def create_branch(request: Request, branch: str):
-    form = await request.json()
-    repo, _ = open_repo(request, "write")
-    new_ref(repo, f"refs/heads/{unquote(branch)}", repo.find(form.get("startingPoint") or "main"))
-    return {}
-
-
-@routes.delete("/api/{kind}/{ns}/{name}/branch/{branch}")
-async def delete_branch(request: Request, branch: str):
-    repo, _ = open_repo(request, "write")
-    if unquote(branch) == "main":
-        raise HubError(403, "Cannot delete the main branch")
-    remove_ref(repo, f"refs/heads/{unquote(branch)}")
-    return {}
-
-
-@routes.post("/api/{kind}/{ns}/{name}/tag/{rev}")
-async def create_tag(request: Request, rev: str):
-    form = await request.json()
-    repo, _ = open_repo(request, "write")
-    new_ref(repo, f"refs/tags/{form['tag']}", repo.find(unquote(rev)), form.get("message"))
-    return {}
-
-
-@routes.delete("/api/{kind}/{ns}/{name}/tag/{tag}")
-async def delete_tag(request: Request, tag: str):
-    repo, _ = open_repo(request, "write")
-    remove_ref(repo, f"refs/tags/{unquote(tag)}")
-    return {}
-
-
-@routes.post("/api/{kind}/{ns}/{name}/super-squash/{branch}")
-async def super_squash(request: Request, branch: str):
-    form = await request.json()
-    repo, account = open_repo(request, "write")
-    ref = repo.branch(unquote(branch))
-    repo.point(ref, repo.write_commit(repo.files(repo.refs[ref]), [], account.name, form["message"]))
-    return {}
-
-
-@routes.get("/api/{kind}/{ns}/{name}/lfs-files")
-async def lfs_files(request: Request):
-    repo, _ = open_repo(request, "write")
-    rows = {}
-    for ref, tip in repo.refs.items():
-        for _, commit in repo.history(tip):
-            for path, (oid, size, sha256) in commit["files"].items():
-                if sha256:
-                    rows[sha256] = {"fileOid": sha256, "oid": sha256, "filename": path, "size": size, "ref": ref, "pushedAt": commit["date"]}
-    return page(request, list(rows.values()))

@@ -106,6 +106,8 @@ class Store:
 
     def get(self, kind: str, repo_id: str) -> "Repo | None":
         folder = self.folder(kind, repo_id)
+        if not folder.exists():          # names are found whatever their case
+            folder = next((r.folder for r in self.all(kind) if r.id.lower() == repo_id.lower()), folder)
         return Repo(self, kind, folder) if (folder / "repo.json").exists() else None
 
     def all(self, kind: str) -> "list[Repo]":

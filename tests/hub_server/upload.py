@@ -5,7 +5,7 @@ import json
 from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 
 from . import cards
 from .access import open_repo
@@ -24,8 +24,10 @@ GITATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for 
 async def validate_yaml(request: Request):
     form = await request.json()
     errors, warnings = cards.check(form["content"], form.get("repoType", "model"))
-    body = {"errors": [{"message": f"Error: {text}"} for text in errors], "warnings": [{"message": text} for text in warnings]}
-    return JSONResponse(body, 400 if errors else 200)
+    status, errors = 400 if errors else 200, [f"Error: {text}" for text in errors]
+    if request.headers.get("accept") == "text/plain":            # so asks RepoCard.validate
+        return PlainTextResponse("".join(f"- {text}\n" for text in errors + warnings), status)
+    return JSONResponse({"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}, status)
 
 
 def text_of(repo: Repo, files: dict[str, Entry], path: str) -> str:
@@ -71,8 +73,8 @@ async def preupload(request: Request, rev: str):
 
 
 def checked_path(path: str) -> str:
-    if not path or path.startswith("/") or any(part in ("", ".", "..", ".git") for part in path.split("/")):
-        raise HubError(400, f"Invalid path in repo: {path!r}")
+    if path.startswith("..") or any(part in ("", ".", "..", ".git") for part in path.split("/")):
+        raise HubError(422, f"Invalid path in repo: {path!r}")
     return path
 
 
@@ -86,13 +88,10 @@ def apply(repo: Repo, files: dict[str, Entry], key: str, value: dict):
         if not repo.store.has_large(value["oid"]):
             raise HubError(400, "Your push was rejected because an LFS pointer pointed to a file that does not exist")
         files[path] = repo.store.large_entry(value["oid"])
-    elif key == "deletedFile":
-        if files.pop(path, None) is None:
-            raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
-    elif key == "deletedFolder":
-        inside = [name for name in files if name.startswith(path + "/")]
+    elif key in ("deletedFile", "deletedFolder"):
+        inside = [name for name in files if name.startswith(path + "/") or (name == path and key == "deletedFile")]
         if not inside:
-            raise HubError(404, f"A folder with this name doesn't exist: {path}", "EntryNotFound")
+            raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
         for name in inside:
             del files[name]
     else:
@@ -116,7 +115,7 @@ async def commit(request: Request, rev: str):
         raise HubError(400, "A commit needs a summary")
     wanted_parent = header.get("parentCommit")
     if wanted_parent and not propose and repo.find(wanted_parent) != head:
-        raise HubError(412, "A commit has happened since. Please refresh and try again.")
+        raise HubError(412, "The branch was updated since you opened this page. Please refresh and try again.")
     parent = repo.find(wanted_parent) if wanted_parent else head
     before = repo.files(parent)
     files = dict(before)
