@@ -118,7 +118,9 @@ def test_weights_that_do_not_arrive_leave_the_older_copy(hub, repository, folder
     rule = hub.fault(f"{repository}/resolve/.*safetensors", **fault)
     kept = load(repository, limits=IMPATIENT)
     assert kept.revision == first.revision and kept.note
-    rule.times = 0
+    everything = hub.fault(".", status=503)  # and it stays so without the Hub
+    assert load(repository, limits=IMPATIENT).revision == first.revision
+    rule.times = everything.times = 0
     assert load(repository).revision == newer
 
 
@@ -215,6 +217,13 @@ def test_a_full_or_forbidden_disk(hub, repository, monkeypatch):
         with pytest.raises(UserError, match=message) as refusal:
             load(repository)
         assert "/secret" not in str(refusal.value)
+
+
+def test_a_cache_that_takes_no_note_of_branches(hub, repository, folder):
+    refs = OWNERS_CACHE / f"models--{repository.replace('/', '--')}" / "refs"
+    refs.parent.mkdir(parents=True)
+    refs.touch()  # a file where the client wants a folder
+    assert torch.equal(grey(load(repository)), grey(load(folder)))
 
 
 def test_offline_by_choice(hub, repository, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -191,10 +192,12 @@ def _bar(report: Report, file: str) -> type[tqdm]:
 def _remember(address: Address, revision: str, cache: Path) -> None:
     """Name the commit that a branch leads to, as the client's cache does. Only now, when all of it is here: a download
     that was broken off leaves the older, complete copy the one to fall back on."""
-    if not address.pinned:
-        ref = cache / repo_folder_name(repo_id=address.id, repo_type="model") / "refs" / (address.revision or "main")
+    if address.pinned:
+        return
+    ref = cache / repo_folder_name(repo_id=address.id, repo_type="model") / "refs" / (address.revision or "main")
+    half_written = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
+    with suppress(OSError):  # a cache that can only be read serves all the same
         ref.parent.mkdir(parents=True, exist_ok=True)
-        half_written = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
         half_written.write_text(revision)
         half_written.replace(ref)
 
