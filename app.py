@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from vit_demo.errors import UserError
     from vit_demo.models import Models
-    from vit_demo.page import build_page, looks
+    from vit_demo.page import build_page, launch_settings
 
     torch.set_num_threads(max(1, chosen.threads))
     try:
@@ -35,8 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, max_file_size="5mb",
-                show_error=False, enable_monitoring=False, ssr_mode=False, footer_links=["api"], **looks())
+    page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **launch_settings())
 
 
 if __name__ == "__main__":

@@ -29,13 +29,14 @@ class Upload(gr.Image):
         return None if payload is None or payload.path is None else Path(payload.path).read_bytes()
 
 
-def looks() -> dict:
-    """What launch() takes: the theme, the styles and the scripts, all written into the page itself."""
+def launch_settings() -> dict:
+    """What launch() takes: theme, styles and scripts, all written into the page itself, and bounds for visitors."""
     scripts = "\n".join((WEB / name).read_text("utf-8") for name in sorted(
         (file.name for file in WEB.glob("*.js")), key=lambda name: (name != "vit.js", name)))
-    styles = "\n".join(file.read_text("utf-8") for file in sorted(WEB.glob("*.css"), reverse=True))
+    styles = "\n".join((WEB / name).read_text("utf-8") for name in ("style.css", "chapter.css"))
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", **FONTS)
-    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>"}
+    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>", "max_file_size": "5mb",
+            "show_error": False, "enable_monitoring": False, "ssr_mode": False, "footer_links": ["api"]}
 
 
 def mount(view: str, **options) -> gr.HTML:

@@ -1,0 +1,129 @@
+"""Every chapter, on pictures and models of several shapes: its data, its snippet, its words."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.models import LABELS, save_model
+from tests.test_draw import unpack
+from vit_demo.chapters import CHAPTERS
+from vit_demo.chapters.scene import Look, percent
+from vit_demo.classifier import load
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
+
+ROOT = Path(__file__).parent.parent
+SHAPES = {"square": {}, "large": {"size": (224, 224), "patch": 16}, "wide": {"size": (16, 32), "patch": 4}}
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def look(request, tmp_path_factory):
+    folder = save_model(tmp_path_factory.mktemp("models") / request.param, **SHAPES[request.param])
+    classifier = load(folder)
+    path, _, label = SAMPLES[1]
+    return Look(classifier, trace(classifier, Image.open(path)), 1, 2, f"vit_demo/samples/{path.name}", label)
+
+
+@pytest.fixture
+def beside(look, tmp_path, monkeypatch):
+    """A working folder in which the snippets' own paths lead to the model and the samples."""
+    os.symlink(look.classifier.files, tmp_path / look.classifier.name)
+    os.symlink(ROOT / "vit_demo", tmp_path / "vit_demo")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)
+def test_a_snippet_reproduces_the_number(chapter, look, beside, capsys):
+    check = chapter.scene(look)["check"]
+    space = {}
+    exec(compile(check["code"], "snippet", "exec"), space)
+    assert space["answer"] == pytest.approx(check["value"], abs=1e-5)
+    assert str(space["answer"]) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)
+def test_a_scene_is_plain_json_of_bounded_size(chapter, look):
+    scene = chapter.scene(look)
+    assert {"story", "view", "equation", "attempt", "data", "check"} <= set(scene)
+    assert len(json.dumps(scene, allow_nan=False)) < 3_000_000
+    assert re.search(r"\d", chapter.station(look.classifier))
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)
+def test_another_picture_gives_other_numbers(chapter, look):
+    other = Look(look.classifier, trace(look.classifier, Image.open(SAMPLES[6][0])), 1, 2, look.picture_file, "automobile")
+    def told(scene):
+        return [scene["story"], scene["check"]["value"], json.dumps(scene["data"])]
+
+    assert told(chapter.scene(look))[2] != told(chapter.scene(other))[2]
+
+
+def test_labels_cannot_become_markup(tmp_path):
+    hostile = "<img src=x onerror=alert(1)>"
+    names = [hostile, "b&b", *LABELS[2:]]
+    folder = save_model(tmp_path / "hostile")
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = {str(i): name for i, name in enumerate(names)}
+    config["label2id"] = {name: i for i, name in enumerate(names)}
+    (folder / "config.json").write_text(json.dumps(config))
+    classifier = load(folder)
+    with torch.no_grad():
+        classifier.model.classifier.bias[0] += 30  # so that every chapter speaks of it
+    look = Look(classifier, trace(classifier, Image.open(SAMPLES[0][0])))
+    for chapter in CHAPTERS:
+        scene = chapter.scene(look)
+        assert "<img" not in scene["story"] + scene["equation"] + scene["attempt"]
+
+
+def test_the_attention_that_is_sent_is_the_models_own(look):
+    chapter = next(c for c in CHAPTERS if c.NAME == "attention")
+    data = chapter.scene(look)["data"]
+    attention = look.trace.attentions
+    if data["all"]:
+        sent = unpack(data["all"])
+    else:  # a large model: the chosen layer whole, CLS of every layer
+        sent = unpack(data["one"])
+        assert torch.allclose(unpack(data["cls"]).float(), attention[:, :, 0], atol=1e-4)
+        attention = attention[data["layer"]]
+    assert torch.allclose(sent.float(), attention, atol=1e-4)
+    query, key = unpack(data["query"]).float(), unpack(data["key"]).float()
+    weights = (query @ key.transpose(-1, -2) / data["width"] ** 0.5).softmax(-1)
+    assert torch.allclose(weights, look.trace.attentions[1], atol=1e-3)
+
+
+def test_a_jigsaw_that_takes_positions_along_changes_nothing(look):
+    chapter = next(c for c in CHAPTERS if c.NAME == "CLS + positions")
+    moved, = chapter.answer(look, {"what": "jigsaw", "share": 1, "seed": 3, "positions": "move"})
+    stayed, = chapter.answer(look, {"what": "jigsaw", "share": 1, "seed": 3, "positions": "stay"})
+    assert moved["largest"] < 1e-4 < stayed["largest"]
+    assert sorted(stayed["order"]) == list(range(len(look.trace.patches)))
+
+
+def test_a_map_comes_with_its_score_beside_randoms(look):
+    if look.trace.grid != (8, 8):
+        pytest.skip("one shape is enough")
+    chapter = next(c for c in CHAPTERS if c.NAME == "decision")
+    *steps, last = chapter.answer(look, {"what": "map", "wanted": 3, "against": 5, "method": "chefer"})
+    assert len(unpack(last["values"])) == 64 and len(last["score"]) == 2
+    assert all(0 <= step["progress"] <= 1 for step in steps)
+
+
+@pytest.mark.parametrize("question", [{}, {"what": "map", "wanted": -7, "against": "x", "method": "__class__"},
+                                      {"layer": 10 ** 9, "what": "time"}, {"what": "jigsaw", "share": 9, "seed": -1, "positions": "?"}])
+def test_a_question_that_makes_no_sense_is_answered_all_the_same(question, look):
+    if look.trace.grid != (8, 8):
+        pytest.skip("one shape is enough")
+    for chapter in CHAPTERS:
+        if hasattr(chapter, "answer"):
+            answers = chapter.answer(look, question)
+            assert isinstance(next(answers), dict)
+            answers.close()
+
+
+def test_percent_shows_what_matters():
+    assert [percent(p) for p in (1, 0.9996, 0.31274, 0.0237, 0.00009, 0)] == ["100 %", "100 %", "31 %", "2.4 %", "< 0.1 %", "0 %"]

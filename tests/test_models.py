@@ -1,0 +1,80 @@
+"""Which model answers, while others are on their way, fail, or hang."""
+
+import threading
+
+import pytest
+
+from vit_demo.errors import UserError
+from vit_demo.models import AT_ONCE, KEPT, Models
+
+
+class Fake:
+    def __init__(self, name):
+        self.name = name
+
+
+def loader(gates=None, problems=None):
+    def load(source, *, token=None, report=None):
+        if gates and source in gates:
+            report("fetching weights")
+            assert gates[source].wait(10)
+        if problems and source in problems:
+            raise problems[source]
+        return Fake(source or "bundled")
+
+    return load
+
+
+def test_the_bundled_model_answers_until_the_wanted_one_is_here():
+    gate = threading.Event()
+    models = Models("user/slow", loader({"user/slow": gate}))
+    assert models.default.name == "bundled"
+    assert "user/slow" in models.wanted.line()
+    gate.set()
+    assert models.wanted.done.wait(10)
+    assert models.default.name == models.get(None).name == "user/slow"
+
+
+def test_a_folder_is_read_before_the_page_opens(tmp_path):
+    def load(source):
+        raise UserError(f"{source} is no model")
+
+    with pytest.raises(UserError, match="is no model"):
+        Models(str(tmp_path), load)
+
+
+def test_without_a_bundled_model_the_wanted_one_is_waited_for():
+    def load(source, **options):
+        if source is None:
+            raise UserError("no bundled model")
+        return Fake(source)
+
+    assert Models("user/only", load).default.name == "user/only"
+
+
+@pytest.mark.parametrize("problem, line", [(UserError("user/gone: there is no such model"), "there is no such model"),
+                                           (RuntimeError("/secret/path"), "could not be opened")])
+def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line):
+    models = Models("user/gone", loader(problems={"user/gone": problem}))
+    assert models.wanted.done.wait(10)
+    assert line in models.wanted.line() and "secret" not in models.wanted.line()
+    assert models.default.name == "bundled"
+
+
+def test_visitors_models_are_bounded_and_the_longest_unused_goes():
+    models = Models(None, loader())
+    for number in range(KEPT + 1):
+        assert models.fetch(f"user/{number}", token=False).done.wait(10)
+    assert models.get("user/0").name == "bundled"
+    assert models.get(f"user/{KEPT}").name == f"user/{KEPT}"
+
+
+def test_one_load_serves_all_who_ask_and_too_many_at_once_are_told_to_wait():
+    gates = {f"user/{n}": threading.Event() for n in range(AT_ONCE)}
+    models = Models(None, loader(gates))
+    loads = [models.fetch(name) for name in gates]
+    assert models.fetch("user/0") is loads[0]
+    assert "try again" in models.fetch("user/more").line()
+    for gate in gates.values():
+        gate.set()
+    assert all(load.done.wait(10) for load in loads)

@@ -1,0 +1,100 @@
+"""The page over HTTP: its one public endpoint, and what bad input gets."""
+
+import io
+import struct
+import zlib
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification, ViTImageProcessorPil
+
+from tests.models import save_model
+from tests.served import call, serve, upload
+from vit_demo.models import Models
+from vit_demo.samples import SAMPLES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("page") / "model")
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    with serve(Models(str(folder))) as address:
+        yield address
+
+
+def plain_top_k(folder, picture: Image.Image, k: int) -> dict:
+    model, processor = ViTForImageClassification.from_pretrained(folder), ViTImageProcessorPil.from_pretrained(folder)
+    with torch.no_grad():
+        top = model(**processor(picture, return_tensors="pt")).logits[0].softmax(-1).topk(k)
+    return {model.config.id2label[i]: p for i, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)}
+
+
+def png(width: int, height: int) -> bytes:
+    """The header of a picture of that size, and no more."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(b"0"))
+
+
+def test_predict_equals_plain_transformers(page, folder):
+    for (path, _, _), k in zip(SAMPLES[:3], (5, 1, 10), strict=True):
+        event, told = call(page, "predict", upload(page, path.name, path.read_bytes()), k)
+        assert event == "complete"
+        assert told == pytest.approx(plain_top_k(folder, Image.open(path), k), abs=1e-5)
+        assert list(told.values()) == sorted(told.values(), reverse=True)
+
+
+@pytest.mark.parametrize("k, count", [(0, 1), (3.7, 3), (10 ** 6, 10)])
+def test_k_is_held_within_bounds(page, k, count):
+    path = SAMPLES[0][0]
+    assert len(call(page, "predict", upload(page, path.name, path.read_bytes()), k)[1]) == count
+
+
+@pytest.mark.parametrize("name, content, line", [
+    ("a.png", b"", "not a readable picture"), ("a.png", b"hello", "not a readable picture"),
+    ("a.jpg", SAMPLES[0][0].read_bytes()[:200], "damaged or incomplete"),
+    ("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a readable picture"),
+    ("a.png", png(20000, 20000), "make it smaller"),
+])
+def test_a_bad_upload_gets_one_clear_line(page, name, content, line):
+    if not content:
+        content = b" "
+    event, told = call(page, "predict", upload(page, name, content), 5)
+    text = str(told)
+    assert event == "error" and line in text
+    assert "/" not in text.replace("w/h", "") and "Traceback" not in text and "\n" not in text
+
+
+def test_no_picture_is_asked_for(page):
+    event, told = call(page, "predict", None, 5)
+    assert event == "error" and "upload a picture first" in str(told)
+
+
+def test_pictures_of_any_kind_are_taken(page, folder):
+    for mode in ("L", "LA", "P", "RGBA", "1"):
+        file = io.BytesIO()
+        Image.open(SAMPLES[2][0]).convert(mode).save(file, "PNG")
+        assert call(page, "predict", upload(page, f"{mode}.png", file.getvalue()), 1)[0] == "complete"
+
+
+def test_predict_is_the_only_public_endpoint(page):
+    info = httpx.get(f"{page}/gradio_api/info").json()
+    assert list(info["named_endpoints"]) == ["/predict"] and not info["unnamed_endpoints"]
+
+
+def test_neither_the_server_nor_its_files_can_be_read(page):
+    for path in ("/etc/passwd", "app.py", str(SAMPLES[0][0])):
+        assert httpx.get(f"{page}/gradio_api/file={path}").status_code in (403, 404)
+    assert httpx.get(f"{page}/monitoring").status_code in (403, 404)
+    large = httpx.post(f"{page}/gradio_api/upload", files={"files": ("large.png", b"0" * 5_500_000)})
+    assert large.status_code == 413
+
+
+def test_a_path_of_the_server_is_no_picture(page):
+    event, told = call(page, "predict", {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, 5)
+    assert event == "error" and "root:" not in str(told)
