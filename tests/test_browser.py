@@ -39,27 +39,40 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def open_page(chromium):
-    """open_page(url) -> the page, first screen drawn. At the end: nothing was said on the console, nothing left home."""
-    faults, contexts = [], []
+@pytest.fixture(scope="module")
+def faults():
+    """What was said on the console, thrown, or asked of any other machine."""
+    return []
 
-    def visit(url, width=1280, **options):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce", **options)
-        contexts.append(context)
+
+@pytest.fixture(scope="module")
+def open_page(chromium, faults):
+    """open_page(url) -> the page, its first screen drawn. One cache for all of them, as a visitor has."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+
+    def visit(url, color_scheme="light"):
         page = context.new_page()
+        page.emulate_media(color_scheme=color_scheme)
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: faults.append(r.url) if not r.url.startswith(
-            ("http://127.0.0.1", "http://localhost", "data:", "blob:")) else None)
+        page.on("request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else faults.append(r.url))
         page.goto(url)
         page.wait_for_selector(".chapter h2")
         return page
 
     yield visit
-    for context in contexts:
-        context.close()
-    assert faults == []
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(open_page, address):
+    return open_page(address)
+
+
+@pytest.fixture(autouse=True)
+def nothing_went_wrong(request):
+    yield
+    assert request.getfixturevalue("faults") == []
 
 
 def plain(folder, picture: Image.Image):
@@ -86,32 +99,33 @@ def choose(page, sample: int):
     page.wait_for_selector(f"[data-sample='{sample}'][aria-pressed='true']")
 
 
-def test_a_sample_is_classified_without_a_click(open_page, address, folder):
-    page = open_page(address)
+def go(page, chapter: int):
+    page.click(f"[data-chapter='{chapter}']")
+    page.wait_for_selector(f".chapter[data-number='{chapter}']")
+
+
+def test_a_sample_is_classified_without_a_click(page, folder):
     assert bars(page) == expected_bars(folder, Image.open(SAMPLES[0][0]))
     assert "truth: cat" in page.inner_text(".answer") and "always picks one" in page.inner_text(".answer")
 
 
-def test_a_clicked_sample_changes_everything(open_page, address, folder):
-    page = open_page(address)
-    before = page.inner_text(".chapter")
-    for sample in (1, 4):
-        choose(page, sample)
-        assert bars(page) == expected_bars(folder, Image.open(SAMPLES[sample][0]))
-        right = bars(page)[0][0] == SAMPLES[sample][2]
-        assert ("The model is right" if right else "The model is wrong") in page.inner_text(".answer")
-    assert page.inner_text(".chapter") != before
+@pytest.mark.parametrize("sample", [1, 4])
+def test_a_clicked_sample_is_classified(page, folder, sample):
+    choose(page, sample)
+    assert bars(page) == expected_bars(folder, Image.open(SAMPLES[sample][0]))
+    right = bars(page)[0][0] == SAMPLES[sample][2]
+    assert ("The model is right" if right else "The model is wrong") in page.inner_text(".answer")
 
 
-def test_the_k_slider_shows_more_classes(open_page, address, folder):
-    page = open_page(address)
+def test_the_k_slider_shows_more_classes(page, folder):
+    choose(page, 0)
     page.fill(".answer input[type=range]", "9")
     assert bars(page) == expected_bars(folder, Image.open(SAMPLES[0][0]), 9)
+    page.fill(".answer input[type=range]", "5")
 
 
-def test_pointing_at_a_patch_names_it_without_asking_the_server(open_page, address):
-    page = open_page(address)
-    page.wait_for_load_state("networkidle")
+def test_pointing_at_a_patch_names_it_without_asking_the_server(page):
+    page.wait_for_timeout(300)
     calls = []
     page.on("request", lambda request: calls.append(request.url))
     box = page.locator(".side .picture").bounding_box()
@@ -125,8 +139,8 @@ def test_pointing_at_a_patch_names_it_without_asking_the_server(open_page, addre
     assert calls == []
 
 
-def test_a_patch_chosen_on_the_left_is_marked_in_the_chapter(open_page, address):
-    page = open_page(f"{address}?chapter=5")
+def test_a_patch_chosen_on_the_left_is_marked_in_the_chapter(page):
+    go(page, 5)
     page.focus(".side .picture")
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
@@ -134,52 +148,54 @@ def test_a_patch_chosen_on_the_left_is_marked_in_the_chapter(open_page, address)
     assert len(marks) == 2 and all(mark == ["1", "0"] for mark in marks)
 
 
-def test_attention_shown_is_attention_recomputed(open_page, address, folder):
-    page = open_page(f"{address}?chapter=5&sample=6&layer=3&head=2")
+def test_attention_shown_is_attention_recomputed(page, folder):
+    go(page, 5)
+    choose(page, 6)
     attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("[data-layer='2'][data-head='1']")
     patch = int(re.search(r"CLS → patch (\d+)", page.inner_text(".card figcaption")).group(1))
     assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
-    page.click("[data-layer='0'][data-head='2']")
-    assert f"CLS → patch {patch}: {percent(attention[0, 2, 0, patch + 1].item())}" in page.inner_text(".card")
     page.click("text=the chosen patch looks")
-    weights = attention[0, 2, patch + 1, 1:]
+    weights = attention[2, 1, patch + 1, 1:]
     best = weights.argmax().item()
     assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
     page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
-    assert "layer=1" in page.url and "head=3" in page.url
 
 
-def test_every_chapter_opens_from_the_ribbon_and_by_next(open_page, address):
-    page = open_page(address)
+def test_the_address_shows_the_same_again(page, open_page):
+    """Where the test above came to: sample 6, chapter 5, layer 3, head 2."""
+    again = open_page(page.url)
+    assert all(part in page.url for part in ("sample=6", "chapter=5", "layer=3", "head=2"))
+    assert again.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == "layer 3, head 2"
+    assert again.get_attribute(".samples [aria-pressed='true']", "data-sample") == "6"
+    again.close()
+
+
+def test_next_walks_through_all_chapters(page):
+    go(page, 1)
     for number, chapter in enumerate(CHAPTERS, 1):
         page.wait_for_selector(f".chapter[data-number='{number}']")
-        assert page.inner_text(".chapter h2") == chapter.TITLE
-        assert page.query_selector(".card *")
+        assert page.inner_text(".chapter h2") == chapter.TITLE and page.query_selector(".card *")
         if number < len(CHAPTERS):
             page.click(".onward .next")
-    page.click("[data-chapter='2']")
-    page.wait_for_selector(".chapter[data-number='2']")
-    assert f"chapter=2" in page.url
 
 
 @pytest.mark.parametrize("number", range(1, len(CHAPTERS) + 1))
-def test_a_chapter_follows_the_picture(open_page, address, number):
-    page = open_page(f"{address}?chapter={number}&sample=0")
-    before = page.inner_text(".chapter")
-    page.evaluate("document.querySelector('.chapter').dataset.old = 1")
-    choose(page, 3)
-    page.wait_for_selector(".chapter:not([data-old])")
-    assert page.inner_text(".chapter") != before
-
-
-@pytest.mark.parametrize("number", range(1, len(CHAPTERS) + 1))
-def test_a_chapter_fits_360_pixels(open_page, address, number):
-    page = open_page(f"{address}?chapter={number}", width=360)
+def test_a_chapter_follows_the_picture_and_fits_360_pixels(page, number):
+    go(page, number)
+    told = []
+    for sample in (0, 3):
+        page.evaluate("document.querySelector('.chapter').dataset.old = 1")
+        choose(page, sample)
+        page.wait_for_selector(".chapter:not([data-old])")
+        told.append(page.inner_text(".chapter"))
+    assert told[0] != told[1]
+    page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_an_upload_is_classified_and_a_bad_one_gets_a_line(open_page, address, folder, tmp_path):
-    page = open_page(address)
+def test_an_upload_is_classified_and_a_bad_one_gets_a_line(page, folder, tmp_path):
     picture = Image.radial_gradient("L").resize((90, 60)).convert("RGB")
     picture.save(tmp_path / "mine.png")
     page.set_input_files("#upload input[type=file]", tmp_path / "mine.png")
@@ -193,8 +209,8 @@ def test_an_upload_is_classified_and_a_bad_one_gets_a_line(open_page, address, f
     assert bars(page) == expected_bars(folder, Image.open(SAMPLES[2][0]))
 
 
-def test_dark_is_dark(open_page, address):
-    page = open_page(f"{address}?__theme=dark")
+@pytest.mark.parametrize("query, scheme", [("?__theme=dark", "light"), ("", "dark")])
+def test_dark_is_dark(open_page, address, query, scheme):
+    page = open_page(address + query, color_scheme=scheme)
     assert page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).backgroundColor") == "rgb(20, 23, 27)"
-    page = open_page(address, color_scheme="dark")
-    assert page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).backgroundColor") == "rgb(20, 23, 27)"
+    page.close()
