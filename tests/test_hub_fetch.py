@@ -89,7 +89,7 @@ def test_branches_tags_and_newer_versions(hub, repository, folder, tmp_path):
 
 FAULTS = {
     "down": ({"drop": True}, "could not be reached .*check the network"),
-    "hanging": ({"delay": 5}, "did not answer within 1.5 s"),
+    "hanging": ({"delay": 20}, "did not answer within 1.5 s"),
     "broken": ({"status": 503}, "has trouble answering .503."),
     "strict": ({"status": 429, "headers": {"Retry-After": "300"}}, "no more questions from here for now .429.; wait"),
 }
@@ -102,13 +102,13 @@ def test_the_hub_does_not_answer(hub, repository, fault):
     begin = time.monotonic()
     with pytest.raises(UserError, match=f"^{repository}: .*{message}"):
         load(repository, limits=IMPATIENT)
+    assert time.monotonic() - begin < 10
     hub.clear_faults()
     first = load(repository)
     hub.fault(f"^/api/models/{repository}", **spoilt)
     kept = load(repository, limits=IMPATIENT)
     assert kept.revision == first.revision and torch.equal(grey(kept), grey(first))
     assert kept.note.endswith("This is the copy kept from before.") and repository in kept.note
-    assert time.monotonic() - begin < 12
 
 
 @pytest.mark.parametrize("fault", [{"delay": 5}, {"status": 503}, {"cut": 100_000}], ids=["hanging", "broken", "cut"])
