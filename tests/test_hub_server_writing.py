@@ -1,4 +1,6 @@
-"""The local Hub, seen through the real client: commits, revisions, pull requests."""
+"""The local Hub, seen through the real client: commits and revisions."""
+import hashlib
+import json
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -6,8 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from huggingface_hub import (CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, RepoCard, hf_hub_download,
-                             metadata_update, snapshot_download)
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RevisionNotFoundError
 
 from tests.hub_server import HubServer
@@ -101,6 +102,19 @@ def test_large_files_go_up_in_parts_and_once(tmp_path):
         assert httpx.get(f"{hub.url}/tester/big/resolve/main/w.safetensors").content == content
 
 
+def test_a_large_file_that_arrives_damaged_is_refused_and_not_kept(hub, api, repo):
+    sha256 = hashlib.sha256(b"whole").hexdigest()
+    auth = {"authorization": f"Bearer {hub.token}"}
+    batch = httpx.post(f"{hub.url}/{repo}.git/info/lfs/objects/batch", json={"objects": [{"oid": sha256, "size": 5}]}, headers=auth)
+    href = batch.json()["objects"][0]["actions"]["upload"]["href"]
+    assert httpx.put(href, content=b"who").status_code == 400
+    lines = [{"key": "header", "value": {"summary": "x"}},
+             {"key": "lfsFile", "value": {"path": "w.bin", "algo": "sha256", "oid": sha256, "size": 5}}]
+    commit = httpx.post(f"{hub.url}/api/models/{repo}/commit/main", content="\n".join(map(json.dumps, lines)), headers=auth)
+    assert commit.status_code == 400 and "w.bin" not in api.list_repo_files(repo)
+    assert httpx.put(href, content=b"whole").status_code == 200
+
+
 def test_uploads_regular_puts_every_file_into_the_commit(tmp_path):
     with HubServer(tmp_path, uploads="regular") as hub:
         api = HfApi(endpoint=hub.url, token=hub.token)
@@ -176,51 +190,3 @@ def test_paths_info_knows_files_folders_and_last_commits(api, repo):
     put(api, repo, "b.txt", commit_message="put b")
     found = {i.path: i.last_commit.title for i in api.get_paths_info(repo, ["dir", "dir/a.txt", "b.txt", "nowhere"], expand=True)}
     assert found == {"dir": "put a", "dir/a.txt": "put a", "b.txt": "put b"}
-
-
-# --- pull requests ------------------------------------------------------------------------------------------------------
-
-def test_a_pull_request_by_a_stranger_is_merged_by_the_owner(api, stranger, repo):
-    put(api, repo, content=b"one")
-    pull = put(stranger, repo, "w.safetensors", b"weights", create_pr=True)
-    assert (pull.pr_num, pull.pr_revision) == (1, "refs/pr/1")
-    assert "w.safetensors" not in api.list_repo_files(repo)
-    put(api, repo, "b.txt")                                          # main goes on meanwhile
-    with pytest.raises(HfHubHTTPError, match="403"):
-        stranger.merge_pull_request(repo, 1)
-    api.merge_pull_request(repo, 1, comment="thanks")
-    assert {"a.txt", "b.txt", "w.safetensors"} <= set(api.list_repo_files(repo))
-    details = api.get_discussion_details(repo, 1)
-    assert (details.status, details.merge_commit_oid) == ("merged", api.model_info(repo).sha)
-    assert [d.num for d in api.get_repo_discussions(repo, discussion_type="pull_request")] == [1]
-    assert api.list_repo_refs(repo, include_pull_requests=True).pull_requests[0].ref == "refs/pr/1"
-
-
-def test_conflicting_pull_requests_are_409_and_leave_main_alone(api, repo):
-    put(api, repo, content=b"one")
-    put(api, repo, content=b"theirs", create_pr=True)
-    head = put(api, repo, content=b"ours").oid
-    assert api.get_discussion_details(repo, 1).conflicting_files == ["a.txt"]
-    with pytest.raises(HfHubHTTPError, match="409"):
-        api.merge_pull_request(repo, 1)
-    assert api.model_info(repo).sha == head
-
-
-def test_discussions_are_talked_in_renamed_and_closed(api, stranger, repo):
-    talk = stranger.create_discussion(repo, "A question", description="How?")
-    said = api.comment_discussion(repo, talk.num, "So.")
-    assert api.edit_discussion_comment(repo, talk.num, said.id, "Thus.").content == "Thus."
-    api.rename_discussion(repo, talk.num, "Answered")
-    api.change_discussion_status(repo, talk.num, "closed", comment="done")
-    found = api.get_discussion_details(repo, talk.num)
-    assert (found.title, found.status, found.author) == ("Answered", "closed", "stranger")
-    assert [e.content for e in found.events if e.type == "comment"] == ["How?", "Thus.", "done"]
-    assert not list(api.get_repo_discussions(repo, discussion_status="open"))
-
-
-def test_cards_are_pushed_and_updated_also_as_pull_requests(api, repo):
-    ModelCard("---\nlicense: mit\n---\n# One").push_to_hub(repo)
-    assert metadata_update(repo, {"tags": ["vit"]}).endswith(api.model_info(repo).sha)
-    url = metadata_update(repo, {"language": "en"}, create_pr=True)
-    assert url and ModelCard.load(repo).data.to_dict() == {"license": "mit", "tags": ["vit"]}
-    assert RepoCard.load(hf_hub_download(repo, "README.md", revision="refs/pr/1")).data.language == "en"

@@ -93,4 +93,4 @@ def check_gate(repo: Repo, account: Account | None):
         raise HubError(403, f"{what}: your request is awaiting a review from the repo authors.", "GatedRepo")
     if status == "rejected":
         raise HubError(403, f"{what}: your request has been rejected by the repo's authors.", "GatedRepo")
-    raise HubError(403, f"{what} and you are not in the authorized list. Visit the page of the repository to ask for access.", "GatedRepo")
+    raise HubError(403, f"{what} and you are not in the authorized list. Visit its page to ask for access.", "GatedRepo")

@@ -71,7 +71,8 @@ async def storage(request: Request, name: str | None = None):
             if repo.id.startswith(f"{name or account.name}/"):
                 size = sum(entry.size for entry in repo.files(repo.refs[MAIN]).values())
                 rows.append({"id": repo.id, "type": repo.type, "storage": size, "storagePercent": 0,
-                             "updatedAt": repo.commit(repo.refs[MAIN])["date"], "visibility": "private" if repo.state["private"] else "public"})
+                             "updatedAt": repo.commit(repo.refs[MAIN])["date"],
+                             "visibility": "private" if repo.state["private"] else "public"})
     return page(request, rows)
 
 

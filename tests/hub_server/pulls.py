@@ -1,7 +1,6 @@
 """Discussions and pull requests. The branch of pull request N is refs/pr/N."""
 import difflib
 import uuid
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
 

@@ -11,8 +11,8 @@ def runtime(repo: Repo) -> dict:
     space = repo.state["space"]
     has_app = any(path in ("app.py", "Dockerfile", "index.html") for path in repo.files(repo.refs[MAIN]))
     stage = space["stage"] or ("RUNNING" if has_app else "NO_APP_FILE")
-    return {"stage": stage, "hardware": {"current": space["hardware"] if stage == "RUNNING" else None, "requested": space["hardware"]},
-            "storage": None, "gcTimeout": space["sleep"], "replicas": {"current": 1, "requested": 1}, "volumes": space["volumes"]}
+    running_on = space["hardware"] if stage == "RUNNING" else None
+    return {"stage": stage, "hardware": {"current": running_on, "requested": space["hardware"]}, "storage": None, "gcTimeout": space["sleep"], "replicas": {"current": 1, "requested": 1}, "volumes": space["volumes"]}
 
 
 def open_space(request: Request, need: str = "write") -> Repo:

@@ -75,7 +75,8 @@ def write_atomically(path: Path, text: str):
 class Store:
     def __init__(self, root: Path):
         self.root = Path(root)
-        (self.root / "uploads").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.root / "uploads", ignore_errors=True)      # what an earlier server never finished
+        (self.root / "uploads").mkdir(parents=True)
 
     def blob_path(self, entry: Entry) -> Path:
         key = entry.sha256 or entry.oid

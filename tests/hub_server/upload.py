@@ -16,7 +16,8 @@ from .store import Entry, Repo
 
 routes = APIRouter()
 REGULAR_LIMIT = 10 * 1024 * 1024           # bytes; anything larger goes to large-file storage
-SUFFIXES = "7z arrow bin bz2 ckpt ftz gz h5 joblib lfs.* mlmodel model msgpack npy npz onnx ot parquet pb pickle pkl pt pth rar safetensors tar tgz tflite wasm xz zip zst"
+SUFFIXES = """7z arrow bin bz2 ckpt ftz gz h5 joblib lfs.* mlmodel model msgpack npy npz onnx ot parquet pb pickle pkl pt pth
+rar safetensors tar tgz tflite wasm xz zip zst"""
 GITATTRIBUTES = "".join(f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in SUFFIXES.split())
 
 
@@ -27,7 +28,8 @@ async def validate_yaml(request: Request):
     status, errors = 400 if errors else 200, [f"Error: {text}" for text in errors]
     if request.headers.get("accept") == "text/plain":            # so asks RepoCard.validate
         return PlainTextResponse("".join(f"- {text}\n" for text in errors + warnings), status)
-    return JSONResponse({"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}, status)
+    said = {"errors": errors, "warnings": warnings}
+    return JSONResponse({key: [{"message": text} for text in texts] for key, texts in said.items()}, status)
 
 
 def text_of(repo: Repo, files: dict[str, Entry], path: str) -> str:

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from .access import caller, open_repo
-from .errors import HubError
 from .pulls import find
 from .store import KINDS
 
 routes = APIRouter()
-PAGE = "<!doctype html><meta charset=utf-8><title>{title}</title><body style='font:16px sans-serif;max-width:60em;margin:2em auto'>{body}"
+PAGE = """<!doctype html><meta charset=utf-8><title>{title}</title>
+<body style="font:16px sans-serif; max-width:60em; margin:2em auto">{body}"""
 
 
 def html(title: str, body: str) -> HTMLResponse:
@@ -41,7 +41,8 @@ async def repository(request: Request, rev: str = "main"):
     where = f"/{'' if repo.kind == 'models' else repo.kind + '/'}{repo.id}"
     links = (f'<a href="{where}/resolve/{sha}/{quote(path)}">{escape(path)}</a> {entry.size:,} bytes' for path, entry in files.items())
     card = repo.store.read(files["README.md"]).decode("utf-8", "replace") if "README.md" in files else "no README.md"
-    return html(repo.id, f"<p>{escape(rev)}: {sha[:7]} {escape(commit['title'])}, {commit['date']}</p>{rows(links)}<pre>{escape(card)}</pre>")
+    top = f"<p>{escape(rev)}: {sha[:7]} {escape(commit['title'])}, {commit['date']}</p>"
+    return html(repo.id, f"{top}{rows(links)}<pre>{escape(card)}</pre>")
 
 
 async def discussion(request: Request, num: int):
