@@ -146,6 +146,22 @@ def test_an_answer_lost_after_the_commit_is_noticed_the_next_time(hub, folder, r
     assert not again.changed and len(hub.commits(repo)) == 3
 
 
+def test_a_change_by_someone_else_meanwhile_is_not_mixed_in(hub, folder, newer, repo, monkeypatch):
+    publish(folder, repo)
+    listed = HfApi.list_repo_files
+
+    def while_someone_writes(api, *arguments, **more):
+        files = listed(api, *arguments, **more)
+        HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="metrics.json", repo_id=repo)
+        return files
+
+    monkeypatch.setattr(HfApi, "list_repo_files", while_someone_writes)
+    with pytest.raises(UserError, match="was changed while this ran"):
+        publish(newer, repo)
+    weights = Path(snapshot_download(repo), "model.safetensors")
+    assert weights.read_bytes() == (folder / "model.safetensors").read_bytes()
+
+
 def test_a_branch_and_a_pull_request_leave_main_alone(hub, folder, repo):
     main_commit = publish(folder, repo).commit
     report.write_metrics(folder, {**report.read_metrics(folder), "seed": 5})

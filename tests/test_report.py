@@ -79,6 +79,15 @@ def test_metrics_that_json_cannot_hold_leave_the_old_file(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"loss": 1.0}
 
 
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="cannot write metrics.json into .*absent: No such file or directory"):
+        report.write_metrics(tmp_path / "absent", {})
+    (tmp_path / "metrics.json").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        report.write_metrics(tmp_path, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+
+
 def test_absent_metrics_are_empty_and_damaged_ones_are_said(tmp_path):
     assert report.read_metrics(tmp_path) == {}
     for content in ("{", "[1]"):

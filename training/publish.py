@@ -197,6 +197,9 @@ def cli() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped: no branch is half written; run the same command again to finish", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -96,7 +97,8 @@ def device_name(device: torch.device | str = "cpu") -> str:
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"CPU: {name}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU: {name}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def command_line(module: str, arguments: list[str]) -> str:
@@ -132,11 +134,16 @@ def write_metrics(folder: Path, metrics: dict) -> Path:
 def write_bytes(path: Path, data: bytes) -> None:
     """Replaces a file in one step; after a crash the old content or the new is there, never half of it."""
     draft = path.with_name(f".{path.name}.part")
-    with open(draft, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise UserError(f"cannot write {path.name} into {path.parent}: {error.strerror}") from error
 
 
 def read_metrics(folder: Path) -> dict:
