@@ -4,9 +4,12 @@ One table of uniform numbers an epoch holds all draws; a picture reads the row o
 process count nor a resumption changes what it gets. Legend: B batch, C 3 channels, H W pixels, K classes.
 """
 
+from dataclasses import dataclass
+
 import numpy
 import torch
 import torch.nn.functional as F
+from PIL.Image import Resampling
 
 from training.data import seed_for
 
@@ -39,12 +42,38 @@ def crop_and_flip(pixels: torch.Tensor, draws: torch.Tensor, padding: int, flip:
     return pixels.flatten(2).gather(2, flat).view(batch, channels, height, width)
 
 
-def resize(pixels: torch.Tensor, size: int) -> torch.Tensor:
+def resize(pixels: torch.Tensor, size: int, resample: int = Resampling.BILINEAR) -> torch.Tensor:
     """(B,C,H,W) grey levels 0..255 -> (B,C,size,size) float, whole levels; within one level of the processor's."""
     if pixels.shape[-2:] == (size, size):
         return pixels.float()
+    if resample == Resampling.NEAREST:
+        return F.interpolate(pixels.float(), (size, size), mode="nearest-exact")
+    if resample == Resampling.BICUBIC:  # it overshoots, and Pillow cuts that off after each direction
+        across = F.interpolate(pixels.float(), (pixels.shape[-2], size), mode="bicubic", antialias=True).round().clamp(0, 255)
+        return F.interpolate(across, (size, size), mode="bicubic", antialias=True).round().clamp(0, 255)
     shrinking = max(pixels.shape[-2:]) > size
     return F.interpolate(pixels.float(), (size, size), mode="bilinear", antialias=shrinking).round().clamp(0, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What a processor does to a picture, for a batch on the device."""
+
+    size: int
+    resample: int
+    mean: torch.Tensor  # (3,)
+    std: torch.Tensor
+
+    @classmethod
+    def of(cls, processor, device: torch.device) -> "View":
+        mean, std = (torch.tensor(values, device=device) for values in (processor.image_mean, processor.image_std))
+        return cls(processor.size["height"], processor.resample, mean, std)
+
+    def resized(self, levels: torch.Tensor) -> torch.Tensor:
+        return resize(levels, self.size, self.resample)
+
+    def normalised(self, levels: torch.Tensor) -> torch.Tensor:
+        return normalise(levels, self.mean, self.std)
 
 
 def erase(pixels: torch.Tensor, draws: torch.Tensor, chance: float) -> torch.Tensor:
@@ -67,7 +96,7 @@ def rectangle(top, left, bottom, right, height: int, width: int) -> torch.Tensor
 
 
 def normalise(pixels: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """Grey levels 0..255 -> what the model sees; mean and std (3,) are the processor's."""
+    """(B,3,H,W) grey levels 0..255 -> what the model sees; mean and std (3,)."""
     return (pixels / 255 - mean[:, None, None]) / std[:, None, None]
 
 

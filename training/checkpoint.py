@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vit_demo.errors import UserError
@@ -42,6 +43,10 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def mb(size: int) -> str:
+    return f"{size / 2**20:.0f}"
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -52,7 +57,7 @@ def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict)
     need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**20
     have = shutil.disk_usage(folder).free
     if have < need:
-        raise UserError(f"disk full: saving the state needs {need / 2**20:.0f} MB, {folder.name}/ has {have / 2**20:.0f} MB; the last saved state is intact. Free space, then --resume")
+        raise UserError(f"disk full: saving the state needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB; the last saved state is intact. Free space, then --resume")
     final = folder / f"step-{step:08d}"
     if is_complete(final):
         return final
@@ -69,24 +74,32 @@ def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict)
         manifest = aside / "manifest.json"
         manifest.write_text(json.dumps({"step": step, "files": files, "facts": facts}, indent=1))
         sync(manifest)
-    except OSError as error:
+        sync(aside)
+        shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one
+        os.rename(aside, final)
+        sync(folder)
+    except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
         shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"cannot save the state: {error.strerror}; needs {need / 2**20:.0f} MB, has {have / 2**20:.0f} MB. The last saved state is intact") from None
-    shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one
-    os.rename(aside, final)
-    sync(folder)
-    for old in saved(folder)[:-KEPT]:
-        shutil.rmtree(old)
-    for leftover in folder.glob(".writing-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        have = shutil.disk_usage(folder).free
+        raise UserError(f"cannot save the state: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB free. The last saved state is intact: free space, then --resume") from None
+    prune(folder, step)
     return final
+
+
+def prune(folder: Path, step: int) -> None:
+    """Keep the state of `step`, just completed, and those KEPT - 1 before it. Later ones were damaged: they did not load."""
+    earlier = [state for state in saved(folder) if state.name < f"step-{step:08d}"]
+    later = [state for state in saved(folder) if state.name > f"step-{step:08d}"]
+    for old in [*earlier[: len(earlier) - KEPT + 1], *later, *folder.glob(".writing-*")]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def is_complete(state: Path) -> bool:
     try:
         manifest = json.loads((state / "manifest.json").read_text())
         return all(digest(state / name) == expected for name, expected in manifest["files"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

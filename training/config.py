@@ -9,8 +9,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
+from training.yaml_settings import check_bounds, read_yaml
 from vit_demo.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -32,72 +31,66 @@ class TrainConfig:
     label_column: str | None = option(None, "the column with the classes; found by its type when there is just one")
     train_split: str = option("train", "the split to train on")
     test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise a seeded 10 %% of the training pictures is held out and reported as validation_accuracy)")
-    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial)")
-    validation_images: int = option(0, "hold out the last this many training pictures and measure on them after each epoch")
+    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial)", least=1)
+    validation_images: int = option(0, "hold out the last this many training pictures and measure on them after each epoch", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
     model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
     preset: str | None = option(None, "a recipe of training/presets: fine-tune (default with --model), cifar-patch4, cifar-patch2 or tiny-cpu; without --model also the architecture")
-    image_size: int | None = option(None, "pixels a side that the model sees (default: the model's own); another size interpolates the position embeddings")
-    patch_size: int = option(4, "from scratch: pixels a side of a patch")
-    hidden_size: int = option(192, "from scratch: width of a token")
-    num_hidden_layers: int = option(12, "from scratch: number of layers")
-    num_attention_heads: int = option(3, "from scratch: heads a layer")
-    intermediate_size: int = option(768, "from scratch: width of the MLP")
-    train_last_blocks: int | None = option(None, "fine-tune only the head and this many last layers (0: the head alone)")
+    image_size: int | None = option(None, "pixels a side that the model sees (default: the model's own); another size interpolates the position embeddings", least=1)
+    patch_size: int = option(4, "from scratch: pixels a side of a patch", least=1)
+    hidden_size: int = option(192, "from scratch: width of a token", least=1)
+    num_hidden_layers: int = option(12, "from scratch: number of layers", least=1)
+    num_attention_heads: int = option(3, "from scratch: heads a layer", least=1)
+    intermediate_size: int = option(768, "from scratch: width of the MLP", least=1)
+    train_last_blocks: int | None = option(None, "fine-tune only the head and this many last layers (0: the head alone)", least=0)
     # How to train
-    epochs: int = option(10, "passes over the training pictures")
-    batch_size: int = option(128, "pictures an optimiser step, over all processes and accumulation steps")
-    accumulation: int = option(1, "split each batch into this many forward-backward passes (less memory, same result)")
+    epochs: int = option(10, "passes over the training pictures", least=1)
+    batch_size: int = option(128, "pictures an optimiser step, over all processes and accumulation steps", least=1)
+    accumulation: int = option(1, "split each batch into this many forward-backward passes (less memory, same result)", least=1)
     optimizer: str = option("adamw", "adamw, or muon (orthogonalised momentum) for the matrices of the layers and AdamW for the rest", choices=["adamw", "muon"])
-    learning_rate: float = option(1e-3, "peak learning rate of AdamW")
-    muon_learning_rate: float = option(4e-3, "peak learning rate of Muon")
-    weight_decay: float = option(0.05, "decoupled weight decay of matrices; LayerNorm, biases, class token and positions have none")
-    muon_weight_decay: float = option(0.1, "weight decay of Muon's matrices")
-    beta2: float = option(0.999, "AdamW's second-moment decay")
-    warmup: float = option(0.05, "share of all steps over which the learning rate rises")
+    learning_rate: float = option(1e-3, "peak learning rate of AdamW", least=1e-12)
+    muon_learning_rate: float = option(4e-3, "peak learning rate of Muon", least=1e-12)
+    weight_decay: float = option(0.05, "decoupled weight decay of matrices; LayerNorm, biases, class token and positions have none", least=0)
+    muon_weight_decay: float = option(0.1, "weight decay of Muon's matrices", least=0)
+    beta2: float = option(0.999, "AdamW's second-moment decay", least=0, below=1)
+    warmup: float = option(0.05, "share of all steps over which the learning rate rises", least=0, most=1)
     schedule: str = option("cosine", "how the learning rate falls to zero after warm-up", choices=["cosine", "linear"])
-    layer_decay: float = option(1.0, "learning rate factor from each layer to the one below it (BEiT's 0.75 suits fine-tuning)")
-    clip: float = option(1.0, "largest gradient norm (0: no clipping)")
-    label_smoothing: float = option(0.1, "share of the target spread over all classes")
-    drop_path: float = option(0.0, "stochastic depth: chance to skip the last layer's branches, rising linearly from 0")
-    ema: float = option(0.0, "decay of the weight average that is measured and shipped (0: none)")
-    early_stopping: int = option(0, "stop after this many epochs without a better validation accuracy (0: never)")
+    layer_decay: float = option(1.0, "learning rate factor from each layer to the one below it (BEiT's 0.75 suits fine-tuning)", least=1e-12)
+    clip: float = option(1.0, "largest gradient norm (0: no clipping)", least=0)
+    label_smoothing: float = option(0.1, "share of the target spread over all classes", least=0, most=1)
+    drop_path: float = option(0.0, "stochastic depth: chance to skip the last layer's branches, rising linearly from 0", least=0, below=1)
+    ema: float = option(0.0, "decay of the weight average that is measured and shipped (0: none)", least=0, below=1)
+    early_stopping: int = option(0, "stop after this many epochs without a better validation accuracy (0: never)", least=0)
     keep: str = option("last", "which weights to ship: the last, or the best by validation accuracy", choices=["last", "best"])
     # Augmentation: every picture has its own draw, made from (seed, epoch, index)
-    crop_padding: int = option(4, "random crop after reflecting this many pixels at each border (of a 32 px picture; larger ones in proportion)")
+    crop_padding: int = option(4, "random crop after reflecting this many pixels at each border (of a 32 px picture; larger ones in proportion)", least=0, below=32)
     flip: bool = option(True, "mirror half of the pictures")
-    randaugment: int = option(0, "number of RandAugment operations a picture")
-    magnitude: float = option(0.5, "strength of RandAugment, 0 to 1")
-    erasing: float = option(0.0, "chance to erase a random rectangle")
-    mixup: float = option(0.0, "alpha of mixup's Beta distribution (0: no mixup)")
-    cutmix: float = option(0.0, "alpha of cutmix's Beta distribution (0: no cutmix)")
-    mix_probability: float = option(1.0, "share of batches that are mixed; with both alphas, half of them each")
-    mix_until: float = option(1.0, "mix only in this first share of the training")
+    randaugment: int = option(0, "number of RandAugment operations a picture", least=0)
+    magnitude: float = option(0.5, "strength of RandAugment, 0 to 1", least=0, most=1)
+    erasing: float = option(0.0, "chance to erase a random rectangle", least=0, most=1)
+    mixup: float = option(0.0, "alpha of mixup's Beta distribution (0: no mixup)", least=0)
+    cutmix: float = option(0.0, "alpha of cutmix's Beta distribution (0: no cutmix)", least=0)
+    mix_probability: float = option(1.0, "share of batches that are mixed; with both alphas, half of them each", least=0, most=1)
+    mix_until: float = option(1.0, "mix only in this first share of the training", least=0, most=1)
     # How to run
     output: str | None = option(None, "folder for the model, its card, its metrics and the state to resume from")
     resume: bool = option(False, "go on from the newest complete state in --output, with the settings saved there")
-    save_every: int = option(0, "save a resumable state every this many steps (0: at each epoch's end)")
-    stop_after: float = option(0.0, "save and stop after this many minutes; --resume goes on (0: never)")
-    seed: int = option(0, "seed of the order, the augmentation and the first weights")
+    save_every: int = option(0, "save a resumable state every this many steps (0: at each epoch's end)", least=0)
+    stop_after: float = option(0.0, "save and stop after this many minutes; --resume goes on (0: never)", least=0)
+    seed: int = option(0, "seed of the order, the augmentation and the first weights", least=0)
     precision: str = option("auto", "auto: bf16 on a GPU, float32 on a CPU; bf16 also helps CPUs with AVX512-BF16 or AMX", choices=["auto", "float32", "bf16"])
     compile: str = option("auto", "torch.compile the model: auto (on a GPU), yes or no", choices=["auto", "yes", "no"])
-    resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers")
-    workers: int = option(2, "processes that decode pictures when they are streamed")
-    snapshots: int = option(0, "keep this many small copies of the model along the run, for the app's time-lapse")
-    bank: int = option(0, "write features and thumbnails of this many training pictures beside the model, for the app's nearest-pictures view; they are published with it")
+    resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers", least=0)
+    workers: int = option(2, "processes that decode pictures when they are streamed", least=0)
+    snapshots: int = option(0, "keep this many small copies of the model along the run, for the app's time-lapse", least=0)
+    bank: int = option(0, "write features and thumbnails of this many training pictures beside the model, for the app's nearest-pictures view; they are published with it", least=0)
+    auto_accumulate: bool = option(False, "out of memory: go on with more --accumulation; the batch of a step stays the same")
     tracker: str | None = option(None, "also log to tensorboard or trackio (its package must be installed)", choices=["tensorboard", "trackio"])
     dry_run: bool = option(False, "check everything, print what would happen, and stop")
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "accumulation", "patch_size", "hidden_size", "num_hidden_layers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must be at least 1")
-        for name in ("label_smoothing", "drop_path", "ema", "erasing", "mix_probability", "mix_until", "warmup", "magnitude"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}: it must lie between 0 and 1")
-        if self.learning_rate <= 0 or self.muon_learning_rate <= 0:
-            raise UserError("a learning rate must be above 0")
+        check_bounds(self)
         if self.batch_size % self.accumulation:
             raise UserError(f"--batch-size {self.batch_size} is not divisible by --accumulation {self.accumulation}")
         if not self.model and self.hidden_size % self.num_attention_heads:
@@ -107,41 +100,27 @@ class TrainConfig:
 
 
 # Settings that may differ between a run and its resumption: they change no weight.
-RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "tracker", "dry_run"}
+RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "auto_accumulate", "tracker", "dry_run"}
 
 
 def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def read_yaml(path: Path) -> dict:
-    """Settings of a YAML file; unknown names are refused."""
-    try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or 'it is not YAML'}") from None
-    known = {f.name for f in dataclasses.fields(TrainConfig)}
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected lines of `name: value`")
-    values = {name.replace("-", "_"): value for name, value in values.items()}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise UserError(f"{path}: no such setting: {', '.join(unknown)} (python -m training.train --help lists them)")
-    return values
-
-
 def read_preset(name: str) -> dict:
     if name not in preset_names():
         raise UserError(f"no preset named {name!r}: choose {', '.join(preset_names())}")
-    return read_yaml(PRESETS / f"{name}.yaml")
+    return read_yaml(PRESETS / f"{name}.yaml", TrainConfig)
 
 
 def given_flags(argv: list[str] | None) -> dict:
     """Only what the command line really says; HfArgumentParser makes the parser from the dataclass."""
     from transformers import HfArgumentParser
 
+    told = [(f.name, f.type, field(default=f.default, metadata={k: f.metadata[k] for k in ("help", "choices") if k in f.metadata}))
+            for f in dataclasses.fields(TrainConfig)]  # the library takes every other key for one of argparse
     parser = HfArgumentParser(
-        TrainConfig,
+        dataclasses.make_dataclass("Flags", told),
         prog="python -m training.train",
         description="Fine-tune a Vision Transformer, or train one from scratch, and write a measured, documented model.",
         epilog="Start: accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16",
@@ -152,6 +131,7 @@ def given_flags(argv: list[str] | None) -> dict:
         if action.dest not in ("help", "config"):
             action.help = f"{action.help} [{action.default}]" if action.default not in (None, argparse.SUPPRESS) else action.help
             action.default = argparse.SUPPRESS
+            action.option_strings = [flag for flag in action.option_strings if "_" not in flag]  # help shows one spelling
     given = vars(parser.parse_args(argv))
     return {name: value for name, value in given.items() if not (name == "config" and value is None)}
 
@@ -159,7 +139,7 @@ def given_flags(argv: list[str] | None) -> dict:
 def parse_config(argv: list[str] | None = None) -> TrainConfig:
     """Command line -> checked settings. Raises UserError with one line."""
     given = given_flags(argv)
-    from_file = read_yaml(Path(given.pop("config"))) if "config" in given else {}
+    from_file = read_yaml(Path(given.pop("config")), TrainConfig) if "config" in given else {}
     named = {**from_file, **given}
     if named.get("resume"):
         return resumed_config(named)
@@ -178,15 +158,11 @@ def resumed_config(named: dict) -> TrainConfig:
     saved = Path(named.get("output") or "") / "train.yaml"
     if not named.get("output") or not saved.is_file():
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
-    settings = read_yaml(saved)
+    settings = read_yaml(saved, TrainConfig)
     for name, value in named.items():
         if name not in RUN_ONLY and settings.get(name) != value:
             raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
     return TrainConfig(**{**settings, **named})
-
-
-def save_config(config: TrainConfig, path: Path) -> None:
-    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
 
 
 def command(config: TrainConfig) -> str:

@@ -1,37 +1,55 @@
-"""Any labelled picture dataset -> one uint8 tensor. Batches come from one permutation seeded by (seed, epoch).
+"""Any labelled picture dataset -> uint8 tensors on the device, or a stream where they do not fit; checked before the first step.
 
-Legend: M pictures, H W pixels.
+Batches come from one permutation seeded by (seed, epoch). Legend: M pictures, B a batch of them, H W pixels.
 """
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
+from PIL import Image
 
+from training.files import Files
+from training.reading import Holder, look_at_all
+from training.report import combined
+from training.source import class_ids, find_columns, need_split, open_dataset
 from vit_demo.errors import UserError
-from vit_demo.images import open_picture
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Pictures in memory, as decoded: pixels (M,3,H,W) uint8, labels (M,) int64."""
+    """Pictures and what they show. `pixels` are uint8 (M,3,H,W) in memory, or Files that are opened when asked for."""
 
-    pixels: torch.Tensor
-    labels: torch.Tensor
+    pixels: torch.Tensor | Files
+    labels: torch.Tensor  # (M,) int64
     class_names: tuple[str, ...]
+    digests: tuple[bytes, ...] = ()  # of each picture as it was saved, for the fingerprint
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def part(self, start: int, stop: int) -> "Pictures":
-        return Pictures(self.pixels[start:stop], self.labels[start:stop], self.class_names)
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and labels, the same in any order."""
+        return combined(self.digests)
 
-    def take(self, ids: torch.Tensor) -> "Pictures":
-        return Pictures(self.pixels[ids], self.labels[ids], self.class_names)
+    def part(self, start: int, stop: int) -> "Pictures":
+        return self.take(torch.arange(len(self))[start:stop])
+
+    def take(self, numbers: torch.Tensor) -> "Pictures":
+        pixels = self.pixels.take(numbers.tolist()) if isinstance(self.pixels, Files) else self.pixels[numbers]
+        return Pictures(pixels, self.labels[numbers], self.class_names, tuple(self.digests[n] for n in numbers.tolist()) if self.digests else ())
 
     def to(self, device: torch.device) -> "Pictures":
-        return Pictures(self.pixels.to(device), self.labels.to(device), self.class_names)
+        """Tensors move; a stream is told where to bring its batches, and its labels stay with the order that it is read in."""
+        if isinstance(self.pixels, Files):
+            return replace(self, pixels=replace(self.pixels, device=device))
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
+
+    def feed(self, requests: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """Lists of picture numbers (B,), which may be read far ahead -> uint8 (B,3,H,W) on the device."""
+        return self.pixels.feed(requests) if isinstance(self.pixels, Files) else (self.pixels[ids] for ids in requests)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +58,15 @@ class Splits:
 
     train: Pictures
     validation: Pictures | None  # the last --validation-images training pictures
-    held_out: Pictures  # the test split; without one, a seeded 10 % of the training pictures
+    held_out: Pictures  # as saved: the test split; without one, a seeded 10 % of the training pictures
     held_out_name: str  # "test" or "validation"
     test_split: str | None
+    said: tuple[str, ...] = ()  # lines for the user
 
     def to(self, device: torch.device) -> "Splits":
         """The pictures of every step on the device, once; the held-out ones are measured through the app's processor."""
         validation = self.validation.to(device) if self.validation is not None else None
-        return Splits(self.train.to(device), validation, self.held_out, self.held_out_name, self.test_split)
+        return replace(self, train=self.train.to(device), validation=validation)
 
 
 def seed_for(*parts) -> int:
@@ -61,161 +80,72 @@ def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("order", seed, epoch)))
 
 
-def open_dataset(source: str):
-    """Hub id, folder of parquet files, or folder with one folder of pictures a class -> DatasetDict."""
+def encoded(dataset, split: str, column: str, rows: list[int], **more) -> Files:
+    """Those rows of a split, their pictures not yet decoded."""
     import datasets
 
-    folder = Path(source)
-    try:
-        if not folder.is_dir():
-            return datasets.load_dataset(source)
-        if any(folder.rglob("*.parquet")):
-            return datasets.load_dataset(str(folder))
-        return datasets.load_dataset("imagefolder", data_dir=str(folder), drop_labels=False)
-    except datasets.exceptions.DatasetNotFoundError:
-        raise UserError(f"no dataset {source!r}: neither a folder here nor a public repository on the Hub (private: hf auth login)") from None
-    except datasets.exceptions.DataFilesNotFoundError:
-        raise UserError(f"{source}: no parquet files and no folders of pictures in it") from None
-    except (ConnectionError, TimeoutError):
-        raise UserError(f"cannot reach the Hub for dataset {source!r}: check the network, or give a folder") from None
-    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        raise UserError(f"cannot read dataset {source!r}: {str(error).splitlines()[0][:200]}") from None
+    return Files(dataset[split].select_columns([column]).cast_column(column, datasets.Image(decode=False)), rows, split, **more)
 
 
-def find_columns(features, image_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
-    """The picture and the label column, by feature type unless named."""
-    import datasets
-
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-
-    def choose(kind: str, flag: str, named: str | None, candidates: list[str]) -> str:
-        if named is not None:
-            if named not in features:
-                raise UserError(f"no column {named!r} ({flag}): the columns are {', '.join(features)}")
-            return named
-        if len(candidates) == 1:
-            return candidates[0]
-        found = f"several {kind} columns ({', '.join(candidates)})" if candidates else f"no {kind} column among {', '.join(features)}"
-        raise UserError(f"{found}: choose one with {flag}")
-
-    image = choose("image", "--image-column", image_column, images)
-    if image not in images:
-        raise UserError(f"column {image!r} holds no pictures: choose among {', '.join(images) or 'none'}")
-    if not labels and label_column is None:  # plain integers or strings serve when named
-        raise UserError(f"no label column among {', '.join(features)}: name one with --label-column")
-    return image, choose("label", "--label-column", label_column, labels)
+def labels_of(dataset, split: str, flag: str, columns: tuple[str, str], known: tuple[str, ...] | None = None) -> tuple[list[int], tuple[str, ...]]:
+    """A split's labels and class names, every row checked."""
+    need_split(dataset, split, flag)
+    missing = [name for name in columns if name not in dataset[split].features]
+    if missing:
+        raise UserError(f"split {split!r} has no column {missing[0]!r}: its columns are {', '.join(dataset[split].features)}")
+    return class_ids(dataset[split][columns[1]][:], dataset[split].features[columns[1]], known)
 
 
-def class_ids(column: list, feature) -> tuple[list[int], tuple[str, ...]]:
-    """Labels as numbers from 0 and their names; checked before the first step."""
-    import datasets
-
-    if isinstance(feature, datasets.ClassLabel):
-        names, ids = tuple(feature.names), column
-    else:
-        if any(value is None for value in column):
-            raise UserError("the label column has empty rows: remove them first")
-        values = sorted(set(column))
-        index = {value: number for number, value in enumerate(values)}
-        names, ids = tuple(map(str, values)), [index[value] for value in column]
-    if len(names) < 2:
-        raise UserError(f"only one class ({', '.join(names)}): a classifier needs at least 2")
-    for row, label in enumerate(ids):
-        if label is None or not 0 <= label < len(names):
-            raise UserError(f"row {row} has label {label}: labels must lie between 0 and {len(names) - 1}")
-    return list(ids), names
+def checked(files: Files, labels: torch.Tensor, names: tuple[str, ...], **how) -> Pictures:
+    """The readable pictures, still encoded."""
+    kept, digests = look_at_all(files, labels.tolist(), **how)
+    return Pictures(files.take(kept.tolist()), labels[kept], names, digests)
 
 
-def read_split(dataset, split: str, columns: tuple[str, str], *, size: int | None = None, limit: int | None = None,
-               skip_bad: bool = False, progress: bool = True, names: tuple[str, ...] | None = None) -> Pictures:
-    """Decode one split. Pictures of one size keep it; others are resized to `size` as the processor would."""
-    import datasets
-    from tqdm.auto import tqdm
-
-    rows = dataset[split]
-    if limit is not None:
-        rows = rows.select(range(min(limit, len(rows))))
-    if len(rows) == 0:
-        raise UserError(f"split {split!r} is empty")
-    image_column, label_column = columns
-    ids, class_names = class_ids(rows[label_column][:], rows.features[label_column])
-    if names is not None and class_names != names:
-        raise UserError(f"split {split!r} has other classes ({', '.join(class_names)[:100]}) than the training split ({', '.join(names)[:100]})")
-    pixels, kept, bad = [], [], 0
-    encoded = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
-    for row, record in enumerate(tqdm(encoded, desc=f"decoding {split}", disable=not progress, unit=" pictures")):
-        try:
-            picture = open_picture(record[image_column]["bytes"] or record[image_column]["path"])
-        except UserError as error:
-            if not skip_bad:
-                path = record[image_column].get("path")
-                raise UserError(f"{split} row {row}{f' ({path})' if path else ''}: {error} (--skip-bad leaves such pictures out)") from None
-            bad += 1
-            continue
-        pixels.append(picture)
-        kept.append(ids[row])
-    if bad:
-        print(f"{split}: left out {bad} of {len(ids)} pictures that could not be read")
-    if not kept:
-        raise UserError(f"split {split!r}: not one picture could be read")
-    return Pictures(stack(pixels, size), torch.tensor(kept), class_names)
+def divide(config, count: int, hold_out: bool) -> tuple[list[int], list[int], list[int]]:
+    """`count` training rows -> rows to train on, to choose on, and (when there is no test split) to measure on."""
+    rows, held_out = list(range(count)), []
+    if hold_out:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("held out", config.seed)))
+        held_out, rows = order[: max(1, count // 10)].tolist(), order[max(1, count // 10) :].sort().values.tolist()
+    if config.validation_images >= len(rows):
+        raise UserError(f"--validation-images {config.validation_images} leaves none of the {len(rows)} training pictures")
+    train, validation = rows[: len(rows) - config.validation_images], rows[len(rows) - config.validation_images :]
+    return train[: config.max_train_images], validation, held_out
 
 
-def stack(pictures: list, size: int | None) -> torch.Tensor:
-    """PIL pictures -> (M,3,H,W) uint8; of several sizes, or larger than `size`: resized to size x size (bilinear)."""
-    import numpy
-    from PIL import Image
-
-    sizes = {picture.size for picture in pictures}
-    shape = sizes.pop() if len(sizes) == 1 else None
-    if shape is None or (size is not None and max(shape) > size):
-        if size is None:
-            raise UserError("the pictures have several sizes: give --image-size")
-        pictures = [picture.resize((size, size), Image.Resampling.BILINEAR) for picture in pictures]
-    return torch.from_numpy(numpy.stack([numpy.asarray(p) for p in pictures])).permute(0, 3, 1, 2).contiguous()
-
-
-def load_pictures(source: str, split: str, *, image_column: str | None = None, label_column: str | None = None,
-                  size: int | None = None, limit: int | None = None) -> Pictures:
-    """One split of any dataset, for measuring a model on it."""
-    dataset = open_dataset(source)
-    need_split(dataset, split, "--split")
-    columns = find_columns(dataset[split].features, image_column, label_column)
-    return read_split(dataset, split, columns, size=size, limit=limit)
-
-
-def need_split(dataset, split: str, flag: str) -> None:
-    if split not in dataset:
-        raise UserError(f"no split {split!r}: the dataset has {', '.join(dataset)}; choose with {flag}")
-
-
-def load_splits(config, size: int, progress: bool = True) -> Splits:
-    """The run's pictures, every input checked before the first step. `size` is what the model sees."""
+def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR) -> Splits:
+    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor."""
     dataset = open_dataset(config.dataset)
     need_split(dataset, config.train_split, "--train-split")
-    if config.test_split:
-        need_split(dataset, config.test_split, "--test-split")
     test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
     if test_split == config.train_split:
         raise UserError(f"--test-split {test_split} is the training split: a model is not tested on what it learned from")
     columns = find_columns(dataset[config.train_split].features, config.image_column, config.label_column)
-    read = dict(columns=columns, size=size, skip_bad=config.skip_bad, progress=progress)
-    train = read_split(dataset, config.train_split, **read)
+    labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
+    train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None)
+    held_out_labels = labels
     if test_split:
-        held_out, held_out_name = read_split(dataset, test_split, names=train.class_names, **read), "test"
-    else:
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed_for("held out", config.seed)))
-        cut = max(1, len(train) // 10)
-        held_out, held_out_name, train = train.take(order[:cut]), "validation", train.take(order[cut:].sort().values)
-    validation = None
-    if config.validation_images:
-        if config.validation_images >= len(train):
-            raise UserError(f"--validation-images {config.validation_images} leaves none of the {len(train)} training pictures")
-        validation = train.part(len(train) - config.validation_images, len(train))
-        train = train.part(0, len(train) - config.validation_images)
-    if config.max_train_images is not None:
-        train = train.part(0, config.max_train_images)
-    if len(train) == 0:
-        raise UserError("no training pictures left: raise --max-train-images")
-    return Splits(train, validation, held_out, held_out_name, test_split)
+        held_out_labels, _ = labels_of(dataset, test_split, "--test-split", columns, names)
+        held_out_rows = list(range(len(held_out_labels)))
+
+    def read(split: str, rows: list[int], of: list[int], **keep) -> Pictures:
+        files = encoded(dataset, split, columns[0], rows, resample=resample, workers=config.workers)
+        return checked(files, torch.tensor([of[row] for row in rows]), names, skip_bad=config.skip_bad, progress=progress, **keep)
+
+    holder = Holder(size, resample, config.resident_gb * 1e9)
+    train = read(config.train_split, train_rows, labels, keep=holder)
+    validation = read(config.train_split, validation_rows, labels, keep=holder) if validation_rows else None
+    train, validation, said = kept_or_streamed(train, validation, holder, config)
+    held_out = read(test_split or config.train_split, held_out_rows, held_out_labels)
+    return Splits(train, validation, held_out, "test" if test_split else "validation", test_split, said)
+
+
+def kept_or_streamed(train: Pictures, validation: Pictures | None, holder: Holder, config) -> tuple[Pictures, Pictures | None, tuple[str, ...]]:
+    """The same pictures as tensors where they fit; otherwise as streams of one shape, and a line that says so."""
+    pixels = holder.stacked()
+    if pixels is not None:
+        in_memory = replace(train, pixels=pixels[: len(train)])
+        return in_memory, replace(validation, pixels=pixels[len(train) :]) if validation else None, ()
+    streams = [pictures and replace(pictures, pixels=replace(pictures.pixels, shape=holder.shape)) for pictures in (train, validation)]
+    return *streams, (f"{holder.gigabytes:.2g} GB of pictures are more than --resident-gb {config.resident_gb:g}: {config.workers} workers stream them",)

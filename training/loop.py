@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from training import augment
+from training.augment import View
+from training.batches import EpochBatches, parts
 from training.config import TrainConfig
-from training.data import Pictures, epoch_order, seed_for
+from training.data import Pictures, seed_for
 from training.optim import learning_rate_factor, set_learning_rate
-from training.randaugment import randaugment
 from vit_demo.errors import UserError
 
 
@@ -29,60 +29,11 @@ class Step:
     learning_rate_factor: float
 
 
-class EpochBatches:
-    """The batches of one epoch, each made on the device when asked for, the same for any number of processes."""
-
-    def __init__(self, pictures: Pictures, config: TrainConfig, epoch: int, size: int, mean: torch.Tensor, std: torch.Tensor):
-        self.pictures, self.config, self.size, self.mean, self.std = pictures, config, size, mean, std
-        device = pictures.pixels.device
-        self.order = epoch_order(len(pictures), config.seed, epoch).to(device)
-        self.draws = augment.epoch_draws(len(pictures), config.randaugment, config.seed, epoch).to(device)
-        plan = augment.mix_plan(config, epoch, len(pictures), config.batch_size)
-        self.cut = plan.pop("cut").tolist() if plan else None  # read by the host: it decides which operation runs
-        self.plan = {name: tensor.to(device) for name, tensor in plan.items()} if plan else None
-
-    def __len__(self) -> int:
-        return len(self.pictures) // self.config.batch_size
-
-    def augmented(self, ids: torch.Tensor) -> torch.Tensor:
-        """(B,) picture numbers -> (B,3,size,size) as the model sees them."""
-        draws, pixels = self.draws[ids], self.pictures.pixels[ids]
-        if self.config.crop_padding or self.config.flip:
-            padding = round(self.config.crop_padding * pixels.shape[-1] / 32)
-            pixels = augment.crop_and_flip(pixels, draws, padding, self.config.flip)
-        if self.config.randaugment:
-            pixels = randaugment(pixels, draws[:, augment.FIRST_OPERATION :], self.config.magnitude)
-        pixels = augment.resize(pixels, self.size)
-        if self.config.erasing:
-            pixels = augment.erase(pixels, draws, self.config.erasing)
-        return augment.normalise(pixels, self.mean, self.std)
-
-    def batch(self, step: int, part: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Positions `part` of batch `step` -> pixel_values (B,3,size,size), target probabilities (B,K), labels (B,)."""
-        ids = self.order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
-        own = ids[part]
-        pixel_values, labels = self.augmented(own), self.pictures.labels[own]
-        partner_labels, share = labels, torch.ones(len(own), device=labels.device)
-        if self.plan is not None:
-            partner = self.plan["partner"][step, part]
-            whole = len(own) == len(ids)  # then the partners are at hand; otherwise they are made again, just the same
-            partners = pixel_values[partner] if whole else self.augmented(ids[partner])
-            partner_labels = self.pictures.labels[ids[partner]]
-            pixel_values, share = augment.mix(pixel_values, partners, self.plan["share"][step, part], self.plan["centre"][step, part], self.cut[step])
-        targets = augment.soft_targets(labels, partner_labels, share, len(self.pictures.class_names), self.config.label_smoothing)
-        return pixel_values, targets, labels
-
-
-def parts(config: TrainConfig, rank: int, processes: int) -> list[slice]:
-    """This process's slices of every batch, one an accumulation pass."""
-    each = config.batch_size // (processes * config.accumulation)
-    return [slice((a * processes + rank) * each, (a * processes + rank + 1) * each) for a in range(config.accumulation)]
-
-
 def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, epoch: int, total_steps: int, skip: int = 0) -> Iterator[Step]:
     """Yields after every optimiser step, from step `skip` of this epoch on. Raises UserError when the loss is not finite."""
     config = batches.config
     slices = parts(config, accelerator.process_index, accelerator.num_processes)
+    passes = batches.passes(skip, slices)
     trained = [p for p in model.parameters() if p.requires_grad]
     model.train()
     previous: Step | None = None
@@ -92,8 +43,8 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
         factor = learning_rate_factor(number, total_steps, config.warmup, config.schedule)
         set_learning_rate(optimizers, factor)
         losses, correct = [], []
-        for index, part in enumerate(slices):
-            pixel_values, targets, labels = batches.batch(step, part)
+        for index in range(len(slices)):
+            pixel_values, targets, labels = next(passes)
             last = index == len(slices) - 1
             with nullcontext() if last else accelerator.no_sync(model):
                 logits = model(pixel_values=pixel_values).logits.float()
@@ -118,22 +69,26 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
 
 def check_finite(step: Step | None, config: TrainConfig) -> None:
     if step is not None and not torch.isfinite(step.loss):
-        rate = max(config.learning_rate, config.muon_learning_rate if config.optimizer == "muon" else 0) * step.learning_rate_factor
-        raise UserError(f"the loss is {step.loss.item()} in step {step.number} at learning rate {rate:.2e}: the last saved state is intact; start again with a lower --learning-rate, or more --warmup")
+        raise UserError(diverged(f"the loss is {step.loss.item()}", step.number, step.learning_rate_factor, config))
+
+
+def diverged(what: str, step: int, factor: float, config: TrainConfig) -> str:
+    rate = max(config.learning_rate, config.muon_learning_rate if config.optimizer == "muon" else 0) * factor
+    return f"{what} in step {step} at learning rate {rate:.2e}: the last saved state is intact; start again with a lower --learning-rate, or more --warmup"
 
 
 @torch.no_grad()
-def evaluate(model, pictures: Pictures, size: int, mean: torch.Tensor, std: torch.Tensor, accelerator, batch_size: int = 500) -> dict:
+def evaluate(model, pictures: Pictures, view: View, accelerator, batch_size: int = 500) -> dict:
     """{"loss", "accuracy", "count"} over all processes: right answers and counts are summed, nothing is padded."""
     model.eval()
     device = accelerator.device
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
-    mine = range(accelerator.process_index * batch_size, len(pictures), accelerator.num_processes * batch_size)
-    for start in mine:
-        pixels = pictures.pixels[start : start + batch_size].to(device)
-        labels = pictures.labels[start : start + batch_size].to(device)
-        logits = model(pixel_values=augment.normalise(augment.resize(pixels, size), mean, std)).logits.float()
+    starts = range(accelerator.process_index * batch_size, len(pictures), accelerator.num_processes * batch_size)
+    requests = [torch.arange(start, min(start + batch_size, len(pictures))) for start in starts]
+    sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    for ids, levels in zip(requests, pictures.feed(requests), strict=True):
+        labels = pictures.labels[ids].to(device)
+        logits = model(pixel_values=view.normalised(view.resized(levels))).logits.float()
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        sums += torch.stack([loss, (logits.argmax(1) == labels).sum(), torch.tensor(len(labels), device=device)]).double()
+        sums += torch.stack([loss, (logits.argmax(1) == labels).sum(), torch.tensor(len(labels), device=device)])
     loss, correct, count = accelerator.reduce(sums, "sum").tolist()
     return {"loss": loss / count, "accuracy": correct / count, "count": int(count)}

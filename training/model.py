@@ -1,22 +1,32 @@
 """The model a run starts from: a pretrained ViT with a head for these classes, or a new one; and its processor."""
 
 import torch
+from PIL.Image import Resampling
+from safetensors import SafetensorError
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training.config import TrainConfig
 from vit_demo.errors import UserError
 
 HEAD = ("classifier.weight", "classifier.bias")
+FILTERS = (Resampling.NEAREST, Resampling.BILINEAR, Resampling.BICUBIC)  # those that training.augment has on the device
 
 
-def image_size_of(config: ViTConfig) -> int:
-    size = config.image_size
-    return size if isinstance(size, int) else size[0]
-
-
-def input_size(config: TrainConfig) -> int:
-    """Pixels a side that the run's model will see, before it is built."""
-    return config.image_size or (image_size_of(pretrained_config(config.model)) if config.model else 32)
+def make_processor(config: TrainConfig) -> tuple[ViTImageProcessorPil, list[str]]:
+    """(the processor of the run's model, lines to tell the user), before the model is built."""
+    said = []
+    if config.model is None:
+        size = config.image_size or 32
+        processor = ViTImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    else:
+        size = config.image_size or pretrained_config(config.model).image_size
+        processor = pretrained_processor(config.model)
+        if processor.resample not in FILTERS:
+            said.append(f"its processor resizes with {Resampling(processor.resample).name.lower()}; this run, and the model it writes, with bicubic")
+            processor.resample = Resampling.BICUBIC
+    processor.size = {"height": size, "width": size}
+    processor.do_convert_rgb = True
+    return processor, said
 
 
 def pretrained_config(source: str) -> ViTConfig:
@@ -34,31 +44,31 @@ def pretrained_config(source: str) -> ViTConfig:
         raise UserError(f"cannot read {source!r}: no config.json there, or no network") from None
     if raw.get("model_type") not in ("vit", "vit_mae"):
         raise UserError(f"{source} is a {raw.get('model_type') or 'model without model_type'}, not a ViT: choose a repository whose config.json says model_type vit")
+    for name in ("image_size", "patch_size"):
+        sides = raw.get(name) if isinstance(raw.get(name), (list, tuple)) else [raw.get(name)]
+        if len(set(sides)) > 1 or raw.get("num_channels", 3) != 3:
+            raise UserError(f"{source} does not take square colour pictures (image_size {raw.get('image_size')}, patch_size {raw.get('patch_size')}): choose another model")
+        raw[name] = sides[0]
     known = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps", "image_size",
              "patch_size", "num_channels", "qkv_bias", "initializer_range", "id2label")
-    return ViTConfig(**{name: raw[name] for name in known if name in raw})
+    return ViTConfig(**{name: raw[name] for name in known if raw.get(name) is not None})
 
 
-def build(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[ViTForImageClassification, ViTImageProcessorPil, list[str]]:
-    """(model in float32, processor, lines to tell the user)."""
+def build(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[ViTForImageClassification, list[str]]:
+    """(model in float32, lines to tell the user)."""
     labels = {"id2label": dict(enumerate(class_names)), "label2id": {name: i for i, name in enumerate(class_names)}}
     if config.model is None:
-        size = input_size(config)
+        size = config.image_size or 32
         check_divisible(size, config.patch_size)
         torch.manual_seed(config.seed)
         model = ViTForImageClassification(ViTConfig(
             image_size=size, patch_size=config.patch_size, hidden_size=config.hidden_size, num_hidden_layers=config.num_hidden_layers,
             num_attention_heads=config.num_attention_heads, intermediate_size=config.intermediate_size, **labels))
-        processor = ViTImageProcessorPil(size={"height": size, "width": size}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
         said = [f"a new ViT: {size} px, patch {config.patch_size}, {model.num_parameters() / 1e6:.2f} M parameters"]
     else:
         model, said = pretrained(config, labels)
-        processor = pretrained_processor(config.model)
-        size = image_size_of(model.config)
-        processor.size = {"height": size, "width": size}
-    processor.do_convert_rgb = True
     freeze(model, config.train_last_blocks)
-    return model, processor, said
+    return model, said
 
 
 def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassification, list[str]]:
@@ -69,7 +79,7 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
         model, info = ViTForImageClassification.from_pretrained(
             config.model, config=target, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
             attn_implementation="sdpa", output_loading_info=True)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot read the weights of {config.model}: {str(error).splitlines()[0][:200]} (only safetensors are read)") from None
     strange = (set(info["missing_keys"]) | {key[0] for key in info["mismatched_keys"]}) - set(HEAD)
     if strange:
@@ -77,8 +87,10 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
     said = [f"pretrained: {config.model}, {model.num_parameters() / 1e6:.2f} M parameters"]
     if set(info["missing_keys"]) or info["mismatched_keys"]:
         said.append(f"its head is replaced by a new one for {len(labels['id2label'])} classes")
-    if config.image_size and config.image_size != image_size_of(base):
-        said.append(f"position embeddings interpolated from {image_size_of(base)} px to {config.image_size} px")
+    elif base.id2label != labels["id2label"]:
+        said.append(f"its head knows as many classes by other names ({', '.join(base.id2label.values())[:60]} …): it is trained on from there")
+    if config.image_size and config.image_size != base.image_size:
+        said.append(f"position embeddings interpolated from {base.image_size} px to {config.image_size} px")
         model = with_image_size(model, config.image_size)
     return model, said
 
@@ -96,10 +108,13 @@ def with_image_size(model: ViTForImageClassification, size: int) -> ViTForImageC
 
 
 def pretrained_processor(source: str) -> ViTImageProcessorPil:
+    """A processor that resizes, scales to 0..1 and normalises, with the constants of `source`."""
     try:
-        return ViTImageProcessorPil.from_pretrained(source)
+        given = ViTImageProcessorPil.from_pretrained(source)
     except OSError:
         raise UserError(f"{source} has no preprocessor_config.json: without it nobody knows how its pixels were normalised") from None
+    constants = dict(image_mean=given.image_mean, image_std=given.image_std) if given.do_normalize else dict(image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    return ViTImageProcessorPil(resample=given.resample, **constants)
 
 
 def check_divisible(size: int, patch: int) -> None:
@@ -113,6 +128,6 @@ def freeze(model: ViTForImageClassification, last_blocks: int | None) -> None:
         return
     layers = model.vit.layers
     model.requires_grad_(False)
-    trained = [model.classifier, model.vit.layernorm if last_blocks else None, *layers[len(layers) - last_blocks :]]
+    trained = [model.classifier, model.vit.layernorm if last_blocks else None, *layers[max(0, len(layers) - last_blocks) :]]
     for module in filter(None, trained):
         module.requires_grad_(True)

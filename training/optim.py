@@ -88,7 +88,8 @@ class Muon(torch.optim.Optimizer):
 
     def update(self, parameters: list[torch.Tensor], group: dict, scale: float) -> None:
         for parameter in parameters:
-            self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
         gradients = [parameter.grad for parameter in parameters]
         momenta = [self.state[parameter]["momentum"] for parameter in parameters]
         torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])

@@ -65,7 +65,7 @@ def finish(run) -> None:
     measured = scores(logits, held_out.labels, held_out.class_names)
     metrics = {f"{name}_accuracy": measured.pop("accuracy"), f"{name}_loss": measured.pop("loss"), **conditions(run), **measured}
     report.write_metrics(run.output, metrics)
-    figures.write_figures(run.output, metrics, held_out.class_names, report.pictures(held_out.pixels))
+    figures.write_figures(run.output, metrics, held_out.class_names, held_out.pixels)
     write_extras(run, classifier, logits)
     card.write_card(run.output)
     run.accelerator.print(f"{name} accuracy {metrics[f'{name}_accuracy']:.2%} on {len(held_out)} pictures; model, card and metrics are in {run.output}")
@@ -102,8 +102,8 @@ def conditions(run) -> dict:
             "train_images": len(splits.train),
             "validation_images": len(splits.validation) if splits.validation is not None else 0,
             f"{name}_images": len(splits.held_out),
-            "fingerprint": report.fingerprint(splits.train.pixels, splits.train.labels),
-            f"{name}_fingerprint": report.fingerprint(splits.held_out.pixels, splits.held_out.labels),
+            "fingerprint": splits.train.fingerprint,
+            f"{name}_fingerprint": splits.held_out.fingerprint,
         },
         "versions": report.versions(),
         "command": command(config),

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+import torch
 from tqdm.auto import tqdm
 
 from training.config import TrainConfig
@@ -18,7 +19,7 @@ class Progress:
     history: list[dict] = field(default_factory=list)  # one entry an epoch
     best: float = -1.0
     best_epoch: int = -1
-    epoch_loss: float = 0.0  # sums over the steps of the unfinished epoch
+    epoch_loss: float = 0.0  # sums over the steps of the unfinished epoch, and over all processes
     epoch_correct: float = 0.0
     epoch_steps: int = 0
 
@@ -26,12 +27,13 @@ class Progress:
 class Meter:
     """Adds up an epoch on the device and reads it about twice a second, not every step."""
 
-    def __init__(self, progress: Progress, config: TrainConfig, epoch: int, steps_an_epoch: int, processes: int, quiet: bool):
-        self.progress, self.config = progress, config
-        self.total_steps, self.share = steps_an_epoch * config.epochs, config.batch_size // processes
-        self.loss, self.correct, self.steps = progress.epoch_loss, progress.epoch_correct, progress.epoch_steps
+    def __init__(self, progress: Progress, config: TrainConfig, epoch: int, steps_an_epoch: int, accelerator):
+        self.progress, self.config, self.accelerator = progress, config, accelerator
+        self.total_steps, processes = steps_an_epoch * config.epochs, accelerator.num_processes
+        self.loss, self.correct, self.steps = progress.epoch_loss / processes, progress.epoch_correct / processes, progress.epoch_steps
         self.last = self.shown = time.monotonic()
-        self.bar = tqdm(total=steps_an_epoch, initial=progress.step % steps_an_epoch, desc=f"epoch {epoch + 1}/{config.epochs}", unit="step", disable=quiet)
+        self.bar = tqdm(total=steps_an_epoch, initial=progress.step % steps_an_epoch, desc=f"epoch {epoch + 1}/{config.epochs}", unit="step",
+                        disable=not accelerator.is_main_process)
 
     def add(self, step: Step) -> None:
         now = time.monotonic()
@@ -47,22 +49,29 @@ class Meter:
     def show(self) -> None:
         speed = self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
         left = (self.total_steps - self.progress.step) * self.config.batch_size / max(speed, 1e-9)
-        totals = self.totals()
+        processes = self.accelerator.num_processes  # the bar shows the main one's share
+        totals = self.means(float(self.loss) * processes, float(self.correct) * processes)
         self.bar.set_postfix_str(f"loss {totals['train_loss']:.3f}, accuracy {totals['train_accuracy']:.1%}, {speed:.0f} images/s, {clock(left)} left in all")
 
-    def totals(self) -> dict:
-        """This process's mean loss and accuracy over the epoch so far (on mixed, augmented pictures)."""
+    def means(self, loss: float, correct: float) -> dict:
+        """Sums over steps and processes -> mean loss and accuracy of the epoch so far (on mixed, augmented pictures)."""
         steps = max(1, self.steps)
-        return {"train_loss": float(self.loss) / steps, "train_accuracy": float(self.correct) / (steps * self.share)}
+        return {"train_loss": loss / (steps * self.accelerator.num_processes), "train_accuracy": correct / (steps * self.config.batch_size)}
+
+    def sums(self) -> tuple[float, float]:
+        """Loss and right answers over all processes: each of them has to ask at the same time."""
+        mine = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device) for value in (self.loss, self.correct)])
+        return tuple(self.accelerator.reduce(mine, "sum").tolist())
 
     def keep(self) -> None:
         """Write the running sums into the progress, so that a state saved in mid-epoch has them."""
-        self.progress.epoch_loss, self.progress.epoch_correct, self.progress.epoch_steps = float(self.loss), float(self.correct), self.steps
+        self.progress.epoch_loss, self.progress.epoch_correct = self.sums()
+        self.progress.epoch_steps = self.steps
 
     def close(self) -> dict:
         self.bar.close()
         self.progress.epoch_loss, self.progress.epoch_correct, self.progress.epoch_steps = 0.0, 0.0, 0
-        return self.totals()
+        return self.means(*self.sums())
 
 
 def clock(seconds: float) -> str:

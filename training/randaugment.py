@@ -20,10 +20,10 @@ def randaugment(pixels: torch.Tensor, draws: torch.Tensor, magnitude: float) -> 
     slots = draws.view(len(draws), -1, 3)
     chosen = (slots[..., 0] * len(OPERATIONS)).long()
     strength = magnitude * slots[..., 1] * torch.where(slots[..., 2] < 0.5, -1.0, 1.0)  # -magnitude..magnitude
-    pixels = warp(pixels.float(), affine(chosen, strength))
+    pixels = warp(pixels.float(), affine(chosen, strength)).round()
     for slot in range(chosen.shape[1]):
-        pixels = colour(pixels, chosen[:, slot], strength[:, slot])
-    return pixels.round().clamp(0, 255)
+        pixels = colour(pixels, chosen[:, slot], strength[:, slot]).round()
+    return pixels
 
 
 def affine(chosen: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:

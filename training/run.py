@@ -2,18 +2,23 @@
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from training import checkpoint, loop
+from training.augment import View
+from training.batches import EpochBatches
 from training.config import TrainConfig
 from training.data import Splits
 from training.model import build
 from training.optim import WeightAverage, add_drop_path, make_optimizers
 from training.progress import Progress
 from vit_demo.errors import UserError
+
+EVALUATION_BATCH = 500
 
 
 @dataclass(eq=False)
@@ -39,44 +44,60 @@ class Run:
         return self.steps_an_epoch * self.config.epochs
 
     @property
-    def size(self) -> int:
-        return self.processor.size["height"]
+    def stopped_early(self) -> bool:
+        """Validation has not become better for --early-stopping epochs."""
+        progress, patience = self.progress, self.config.early_stopping
+        return bool(patience and progress.history and progress.history[-1]["epoch"] - progress.best_epoch >= patience)
 
     @property
-    def mean_std(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The processor's own constants, (3,) each, on the device."""
-        return tuple(torch.tensor(values, device=self.accelerator.device) for values in (self.processor.image_mean, self.processor.image_std))
+    def finished(self) -> bool:
+        return self.progress.step >= self.total_steps or self.stopped_early
 
-    def batches(self, epoch: int) -> loop.EpochBatches:
-        return loop.EpochBatches(self.splits.train, self.config, epoch, self.size, *self.mean_std)
+    @cached_property
+    def view(self) -> View:
+        return View.of(self.processor, self.accelerator.device)
+
+    def batches(self, epoch: int) -> EpochBatches:
+        return EpochBatches(self.splits.train, self.config, epoch, self.view)
 
     def save(self) -> None:
         """Save the state; on several processes the main one writes while the others wait."""
+        self.check_weights()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            facts = {**vars(self.progress), "processes": self.accelerator.num_processes}
+            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint}
             tensors = checkpoint.flatten(self.model, self.optimizers, self.average)
             checkpoint.save(self.output / "state", self.progress.step, tensors, facts)
         self.accelerator.wait_for_everyone()
 
+    def check_weights(self) -> None:
+        """A gradient may overflow where the loss did not: such weights are never saved."""
+        if not torch.stack([p.isfinite().all() for p in self.model.parameters()]).all():
+            step = self.progress.step - 1
+            factor = loop.learning_rate_factor(step, self.total_steps, self.config.warmup, self.config.schedule)
+            raise UserError(loop.diverged("the weights are no longer finite", step, factor, self.config))
+
     def resume(self) -> None:
-        """Go on from the newest complete state, bit for bit. Raises UserError when there is none, or on another number of processes."""
+        """Go on from the newest complete state, bit for bit. Raises UserError when there is none, or the data or the number of processes changed."""
         state = checkpoint.newest_complete(self.output / "state")
         if state is None:
             raise UserError(f"no complete state in {self.output / 'state'}: start again with another --output")
         tensors, facts = checkpoint.load(state)
-        processes = facts.pop("processes")
+        processes, data = facts.pop("processes"), facts.pop("data", None)
         if processes != self.accelerator.num_processes:
             raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
+        if data is not None and data != self.splits.train.fingerprint:
+            raise UserError(f"the training pictures of {self.config.dataset} are not those that the run was started with: bring them back, or start another --output")
         checkpoint.restore(tensors, self.model, self.optimizers, self.average)
         self.progress = Progress(**facts)
         self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
 
     def validate(self) -> dict:
         """Loss and accuracy, on the pictures to choose on, of the weights that would ship: the average where there is one."""
+        batch = min(EVALUATION_BATCH, max(64, 2 * self.config.batch_size // self.config.accumulation))  # without gradients twice as many fit
         if self.average is not None:
             self.average.swap()
-        result = loop.evaluate(self.prepared, self.splits.validation, self.size, *self.mean_std, self.accelerator)
+        result = loop.evaluate(self.prepared, self.splits.validation, self.view, self.accelerator, batch)
         if self.average is not None:
             self.average.swap()
         return {"validation_loss": result["loss"], "validation_accuracy": result["accuracy"]}
@@ -117,19 +138,22 @@ def peak_memory() -> int:
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """accelerate owns device, precision, compilation and launch. On a GPU: bf16 and compiled; on a CPU: float32."""
-    cuda = torch.cuda.is_available()
+    cuda = PartialState().device.type == "cuda"
     bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     compiled = config.compile == "yes" or (config.compile == "auto" and cuda)
     if cuda:
         torch.set_float32_matmul_precision("high")
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
-                       log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    try:
+        return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
+                           log_with=config.tracker, project_dir=config.output if config.tracker else None)
+    except ImportError:
+        raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}") from None
 
 
-def start(config: TrainConfig, accelerator: Accelerator, splits: Splits) -> Run:
+def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, processor) -> Run:
     """Model, optimisers and weight average on the device, and the pictures too, once."""
     check_batch(config, len(splits.train), accelerator)
-    model, processor, said = build(config, splits.train.class_names)
+    model, said = build(config, splits.train.class_names)
     if accelerator.device.type == "cpu":
         model.set_attn_implementation("eager")  # faster there than sdpa: 1.7 times in bf16, a little in float32
     if config.drop_path:
@@ -138,7 +162,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits) -> Run:
     optimizers = make_optimizers(model, config, fused=accelerator.device.type == "cuda")
     average = WeightAverage(model, config.ema) if config.ema else None
     splits = splits.to(accelerator.device)
-    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, said, Progress())
+    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress())
 
 
 def check_batch(config: TrainConfig, pictures: int, accelerator: Accelerator) -> None:

@@ -8,43 +8,45 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 from transformers.utils import logging
 
 from training import loop, outcome
-from training.config import TrainConfig, parse_config, save_config
+from training.config import TrainConfig, parse_config
 from training.data import load_splits
 from training.interrupt import STOPPED, Interrupt
-from training.model import input_size
+from training.memory import within_memory
+from training.model import make_processor
 from training.progress import Meter
 from training.run import Run, make_accelerator, start
+from training.yaml_settings import save_yaml
 from vit_demo.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the command line says; returns the output folder. Raises UserError, or SystemExit(130) when asked to stop."""
+    started = time.monotonic()
     config = parse_config(argv)
     check_output(config)
     accelerator = make_accelerator(config)
-    splits = load_splits(config, input_size(config), progress=accelerator.is_main_process)
-    run = start(config, accelerator, splits)
-    for line in run.said + run.plan():
+    processor, said = make_processor(config)
+    splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample)
+    run = start(config, accelerator, splits, processor)
+    for line in said + run.said + run.plan():
         accelerator.print(line)
     if config.dry_run:
-        accelerator.print(run.estimate())
+        within_memory(run, lambda run: accelerator.print(run.estimate()))
         return run.output
     if config.resume:
         run.resume()
     elif accelerator.is_main_process:
-        run.output.mkdir(parents=True, exist_ok=True)
-        save_config(config, run.output / "train.yaml")
+        write_settings(config)
     if config.tracker:
         accelerator.init_trackers("vit-demo")
-    train(run)
-    accelerator.end_training()
+    run = within_memory(run, lambda run: train(run, started))
     if accelerator.is_main_process:
         outcome.finish(run)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return run.output
 
 
@@ -56,36 +58,57 @@ def check_output(config: TrainConfig) -> None:
         raise UserError(f"--output {output} already holds a run: add --resume to go on with it, or give another folder")
 
 
-def train(run: Run) -> None:
-    """All epochs that are left. Raises SystemExit(130), with the state saved, when asked to stop."""
-    config, progress = run.config, run.progress
-    interrupt, started = Interrupt(), time.monotonic()
+def write_settings(config: TrainConfig) -> None:
     try:
-        for epoch in range(progress.step // run.steps_an_epoch, config.epochs):
-            skip = progress.step % run.steps_an_epoch
-            meter = Meter(progress, config, epoch, run.steps_an_epoch, run.accelerator.num_processes, quiet=not run.accelerator.is_main_process)
-            for step in loop.train_epoch(run.prepared, run.optimizers, run.average, run.batches(epoch), run.accelerator, epoch, run.total_steps, skip):
-                meter.add(step)
-                late = config.stop_after and time.monotonic() - started > 60 * config.stop_after
-                if asked(run, interrupt.requested or late):
-                    meter.keep()
-                    run.save()
-                    run.accelerator.print(f"\nstopped after step {progress.step} of {run.total_steps}; go on with:\n  {resume_command(config)}")
-                    raise SystemExit(STOPPED)
-                if config.save_every and progress.step % config.save_every == 0 and progress.step % run.steps_an_epoch:
-                    meter.keep()
-                    run.save()
-            end_epoch(run, epoch, meter.close())
-            run.save()
-            if config.early_stopping and progress.history[-1]["epoch"] - progress.best_epoch >= config.early_stopping:
-                run.accelerator.print(f"no better validation accuracy for {config.early_stopping} epochs: stopping")
-                break
+        Path(config.output).mkdir(parents=True, exist_ok=True)
+        save_yaml(config, Path(config.output) / "train.yaml")
+    except OSError as error:
+        raise UserError(f"cannot write to --output {config.output}: {error.strerror}; give another folder") from None
+
+
+def train(run: Run, started: float) -> None:
+    """All epochs that are left. Raises SystemExit(130), with the state saved, when asked to stop."""
+    interrupt = Interrupt(run.accelerator, run.config.stop_after, started)
+    try:
+        while not run.finished:
+            train_one_epoch(run, interrupt)
+        if run.stopped_early:
+            run.accelerator.print(f"no better validation accuracy for {run.config.early_stopping} epochs: stopping")
     finally:
         interrupt.restore()
 
 
+def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
+    """What is left of the epoch. A state at its end is saved after it was validated and noted, so that none is missed."""
+    config, progress = run.config, run.progress
+    epoch, skip = divmod(progress.step, run.steps_an_epoch)
+    meter = Meter(progress, config, epoch, run.steps_an_epoch, run.accelerator)
+    for step in loop.train_epoch(run.prepared, run.optimizers, run.average, run.batches(epoch), run.accelerator, epoch, run.total_steps, skip):
+        meter.add(step)
+        if progress.step % run.steps_an_epoch == 0:
+            continue  # the end of the epoch, below
+        asked = interrupt.asked()
+        if asked or config.save_every and progress.step % config.save_every == 0:
+            meter.keep()
+            run.save()
+        if asked:
+            leave(run)
+    end_epoch(run, epoch, meter.close())
+    asked = interrupt.asked()
+    if asked or run.finished or not config.save_every or progress.step % config.save_every == 0:
+        run.save()
+    if asked:
+        leave(run)
+
+
+def leave(run: Run) -> None:
+    run.accelerator.print(f"\nstopped after step {run.progress.step} of {run.total_steps}; go on with:\n  {resume_command(run)}")
+    raise SystemExit(STOPPED)
+
+
 def end_epoch(run: Run, epoch: int, totals: dict) -> None:
     """Validate, note the epoch in the history, keep the weights that are due."""
+    run.check_weights()
     entry = {"epoch": epoch + 1, **totals}
     if run.splits.validation is not None:
         entry.update(run.validate())
@@ -101,15 +124,9 @@ def end_epoch(run: Run, epoch: int, totals: dict) -> None:
         outcome.write_snapshot(run, epoch)
 
 
-def asked(run: Run, here: bool) -> bool:
-    """Whether any process was asked to stop: all stop at the same step."""
-    if run.accelerator.num_processes == 1:
-        return bool(here)
-    return run.accelerator.reduce(torch.tensor(float(here), device=run.accelerator.device), "sum").item() > 0
-
-
-def resume_command(config: TrainConfig) -> str:
-    return shlex.join(["python", "-m", "training.train", "--output", config.output, "--resume"])
+def resume_command(run: Run) -> str:
+    launcher = ["python"] if run.accelerator.num_processes == 1 else ["accelerate", "launch"]
+    return shlex.join([*launcher, "-m", "training.train", "--output", run.config.output, "--resume"])
 
 
 def cli() -> None:
@@ -119,6 +136,9 @@ def cli() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before the first step, or after the last
+        print("stopped", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
 
 
 if __name__ == "__main__":
