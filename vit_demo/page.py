@@ -1,5 +1,6 @@
 """The page: picture in, answer out, then the chapters. Layout and events; words and numbers come from chapters/."""
 
+import time
 from pathlib import Path
 
 import gradio as gr
@@ -61,7 +62,7 @@ def build_page(models: Models) -> gr.Blocks:
 
     def ribbon_of(visit: Visit) -> dict:
         classifier = models.get(visit.source)
-        return {"chapter": visit.chapter, "stations": [[c.NAME, c.station(classifier)] for c in CHAPTERS]}
+        return {"chapter": visit.chapter, "turn": time.monotonic_ns(), "stations": [[c.NAME, c.station(classifier)] for c in CHAPTERS]}
 
     def chapter_of(visit: Visit) -> dict:
         number, chapter = visit.chapter, CHAPTERS[visit.chapter - 1]
@@ -89,13 +90,19 @@ def build_page(models: Models) -> gr.Blocks:
         return visit, ribbon_of(visit), chapter_of(visit)
 
     def ask(visit: Visit, event: gr.EventData):
+        """What a chapter computes only when it is wanted, bit by bit; the last bit says so, for then the next may be asked."""
         question = dict(event._data)
-        answer = CHAPTERS[visit.chapter - 1].answer
+        signed = {name: question.get(name) for name in ("serial", "id")}
+        last = {"empty": True}
         try:
-            for bit in answer(look(visit), question):
-                yield {**bit, "serial": question.get("serial")}
-        except UserError as error:
-            raise said(error) from error
+            for bit in CHAPTERS[visit.chapter - 1].answer(look(visit), question):
+                if not last.get("empty"):
+                    yield last
+                last = bit | signed
+        except Exception as error:
+            yield signed | {"empty": True, "done": True}
+            raise said(error) if isinstance(error, UserError) else error
+        yield last | signed | {"done": True}
 
     def fetch(visit: Visit, name: str):
         """Load a model that the visitor names, saying how it goes; the page answers with the old one meanwhile."""
@@ -122,13 +129,14 @@ def build_page(models: Models) -> gr.Blocks:
             raise said(error) from error
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as page:
-        visit = gr.State(Visit(), time_to_live=3600)
+        visit = gr.State(Visit())
         ribbon = mount("ribbon", elem_id="ribbon")
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
                 left = mount("side", elem_id="side")
-                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", buttons=[], height=96, show_label=False, placeholder="your own picture: drop, or click",
-                             elem_id="upload", alt_text="the picture you gave")
+                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", show_label=False, height=96,
+                             placeholder="your own picture: drop, or click", alt_text="the picture you gave", buttons=[],
+                             elem_id="upload")
                 line = gr.HTML(elem_id="model-line", apply_default_css=False)
                 with gr.Accordion("Another model", open=False, elem_id="models"):
                     name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)
@@ -140,10 +148,10 @@ def build_page(models: Models) -> gr.Blocks:
         clock = gr.Timer(1, active=models.wanted is not None)
 
         page.load(start, None, everything, **HIDDEN)
-        left.select(choose, visit, [*everything, own], trigger_mode="always_last", **HIDDEN)
-        gr.on([own.upload, own.clear, own.input], upload, [visit, own], everything, trigger_mode="always_last", **HIDDEN)
-        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="always_last", **HIDDEN)
-        asked = chapter.ask(ask, visit, reply, trigger_mode="always_last", concurrency_limit=3, **HIDDEN)
+        left.select(choose, visit, [*everything, own], trigger_mode="multiple", **HIDDEN)
+        gr.on([own.upload, own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **HIDDEN)
+        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **HIDDEN)
+        asked = chapter.ask(ask, visit, reply, trigger_mode="multiple", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
         gr.on([load.click, name.submit], fetch, [visit, name], everything, **HIDDEN)
         clock.tick(tick, visit, [*everything, clock], **HIDDEN)

@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
+from vit_demo.chapters.extras import extras
 from vit_demo.chapters.scene import Look, live, mono, number, percent, pixels, snippet
 from vit_demo.chapters.work import told
 from vit_demo.draw import pack
@@ -62,10 +61,10 @@ def described(method) -> str:
 
 def none_of_them(look: Look) -> str:
     """How far the picture is from all classes, where training left a table of energies beside the model."""
-    try:
-        energies = load_file(look.classifier.files / "extras.safetensors")["energies"]
-    except (OSError, KeyError, SafetensorError):
-        return "How far a picture is from <em>all</em> classes is told only by models that training gave an energy table (extras.safetensors)."
+    energies = extras(look.classifier).get("energies")
+    if energies is None:
+        return ("How far a picture is from <em>all</em> classes can be told only where training left a table of energies beside "
+                "the model.")
     energy = uncertainty.energy(look.trace.logits).item()
     share = uncertainty.percentile(energy, energies) / 100
     return (f"Is it any of them at all? Its energy, {mono(number(energy))}, is higher than that of {mono(percent(share))} of held-out "

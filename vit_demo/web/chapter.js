@@ -9,18 +9,18 @@
       vit.address({ chapter: ribbon.chapter });
       const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("ol", {},
         ...ribbon.stations.map(([name, shape], index) => h("li", {}, h("button", { type: "button", "data-chapter": index + 1, "data-key": `chapter-${index}`,
-          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => trigger("select", { chapter: index + 1 }) },
+          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => vit.steps.ask([trigger, { chapter: index + 1 }]) },
           h("b", {}, name), h("span", { class: "mono" }, shape))))));
       vit.replace(element, list);
       const lit = list.querySelector("[aria-current]");
       if (lit) list.scrollLeft = lit.offsetLeft - list.clientWidth / 2 + lit.clientWidth / 2;
     };
-    watch("value", draw);
+    watch("value", () => { draw(); vit.steps.free(); });
     draw();
   };
 
   let serial = 0;
-  vit.chapter = (element, props, trigger, watch, reply) => {
+  vit.chapter = (element, props, trigger, watch) => {
     let current = null;
     const draw = () => {
       const scene = props.value;
@@ -34,21 +34,22 @@
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
         scene.check ? check(scene.check) : null,
         h("nav", { class: "onward", "aria-label": "chapters" },
-          scene.before ? h("button", { type: "button", onclick: () => trigger("select", { chapter: scene.number - 1 }) }, `‹ ${scene.before}`) : h("span", {}),
-          scene.after ? h("button", { type: "button", class: "next", onclick: () => trigger("select", { chapter: scene.number + 1 }) }, `${scene.after} ›`) : h("span", {})));
+          scene.before ? h("button", { type: "button", onclick: () => vit.steps.ask([trigger, { chapter: scene.number - 1 }]) }, `‹ ${scene.before}`) : h("span", {}),
+          scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.steps.ask([trigger, { chapter: scene.number + 1 }]) }, `${scene.after} ›`) : h("span", {})));
       const moved = current !== null && current !== scene.number;
       current = scene.number;
-      const mine = ++serial;
-      const frame = {
+      vit.frame?.stop();
+      const frame = vit.frame = {
+        root,
+        serial: ++serial,
         /** Fill the numbers in the text that hang on the chosen patch, layer or head. */
         say: (live) => { for (const [name, text] of Object.entries(live)) root.querySelectorAll(`[data-live="${name}"]`).forEach((node) => { node.textContent = text; }); },
-        /** Ask the server for something that is computed only when wanted; `hear` gets each answer. */
-        ask: (question, hear) => { frame.hear = hear; trigger("ask", { ...question, chapter: scene.number, serial: mine }); },
-        stop: () => trigger("stop", {}),
-        place: (change) => trigger("select", change),
-        root,
+        /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
+        ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
+        stop: () => { frame.line.forget(); if (frame.line.busy) { frame.asked = null; trigger("stop", {}); frame.line.free(); } },
+        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000),
+        asked: null,
       };
-      vit.frame = { serial: mine, frame };
       element.replaceChildren(root);
       vit.views[scene.view](card, scene.data, frame);
       if (moved) {
@@ -61,8 +62,10 @@
   };
 
   vit.reply = (element, props, trigger, watch) => watch("value", () => {
-    const answer = props.value;
-    if (answer && vit.frame && answer.serial === vit.frame.serial) vit.frame.frame.hear?.(answer);
+    const answer = props.value, frame = vit.frame;
+    if (!answer || answer.serial !== frame?.serial || answer.id !== frame.asked?.question.id) return;
+    if (!answer.empty) frame.asked.hear(answer);
+    if (answer.done) frame.line.free();
   });
 
   /** Our own sentences, written on the server with every label escaped there. */

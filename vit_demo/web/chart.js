@@ -7,7 +7,7 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
   const marks = [bottom, (top + bottom) / 2, top].map((v) => h("g", {}, h("line", { class: "tick", x1: left, x2: W - right, y1: py(v), y2: py(v) }),
     h("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, format(v))));
   // Names at the ends of lines keep a line's height apart.
-  const ends = series.map(({ points }, i) => ({ i, y: points.length ? py(points.at(-1).mean ?? points.at(-1)) : -99 })).sort((a, b) => a.y - b.y);
+  const ends = series.map(({ name, points }, i) => ({ i, name, y: points.length ? py(points.at(-1).mean ?? points.at(-1)) : -99 })).filter((end) => end.name).sort((a, b) => a.y - b.y);
   ends.forEach((end, i) => { if (i) end.y = Math.max(end.y, ends[i - 1].y + 12); });
   for (let i = ends.length - 1, floor = H - 4; i >= 0; i--, floor -= 12) ends[i].y = Math.min(ends[i].y, floor);
   const labelY = Object.fromEntries(ends.map(({ i, y }) => [i, y]));

@@ -6,7 +6,7 @@
    * picture({src, rows, cols, alt}) -> {node, veil(weights, max)}.
    * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk.
    */
-  vit.picture = ({ src, rows, cols, alt, quiet = false }) => {
+  vit.picture = ({ src, rows, cols, alt, quiet = false, pick }) => {
     const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
     const light = h("g", { class: "veil" });
     const colour = h("g", { class: "tint" });
@@ -16,7 +16,7 @@
     const node = h("svg", {
       class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: quiet ? undefined : 0,
       role: quiet ? "img" : "application", "aria-roledescription": quiet ? undefined : "picture in patches",
-      "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first.`,
+      "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first${pick ? ", Enter takes a patch away or puts it back" : ""}.`,
     }, image, light, colour, lines, pointed, chosen);
 
     const at = (event) => {
@@ -30,10 +30,16 @@
       if (event.pointerType === "mouse" && patch !== vit.state.hover) vit.set({ hover: patch });
     });
     node.addEventListener("pointerleave", () => vit.set({ hover: null }));
-    node.addEventListener("click", (event) => { const patch = at(event); if (patch !== null) vit.set({ patch, hover: null }); });
+    node.addEventListener("click", (event) => {
+      const patch = at(event);
+      if (patch === null) return;
+      vit.set({ patch, hover: null });
+      pick?.(patch);
+    });
     node.addEventListener("keydown", (event) => {
       const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
       if (event.key === "Escape") vit.set({ patch: 0, hover: null });
+      if (pick && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(vit.state.patch); }
       if (!move) return;
       event.preventDefault();
       const { row, column } = vit.where(vit.state.patch);

@@ -47,7 +47,7 @@
         const mark = verdict === undefined ? "" : verdict ? " ✓" : " ✗";
         return h("button", { type: "button", "data-sample": index, "data-key": `sample-${index}`, "aria-pressed": index === side.sample ? "true" : "false",
           "aria-label": `sample ${index}, true label ${label}${verdict === undefined ? "" : verdict ? ", the model is right" : ", the model is wrong"}`,
-          onclick: () => trigger("select", { sample: index }) },
+          onclick: () => vit.steps.ask([trigger, { sample: index }]) },
           h("img", { src, alt: "", width: 32, height: 32 }), h("span", { class: verdict === false ? "wrong" : "" }, label + mark));
       }));
   }

@@ -116,7 +116,23 @@ const vit = (() => {
     if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
   }
 
+  /** One thing at a time is asked of the server; while it works, only the newest wish waits. */
+  function line(send, patience = 20000) {
+    let busy = false, next = null, timer = null;
+    const go = (wish) => { busy = true; clearTimeout(timer); timer = setTimeout(free, patience); send(wish); };
+    function free() {
+      clearTimeout(timer);
+      busy = false;
+      const wish = next;
+      next = null;
+      if (wish) go(wish);
+    }
+    return { ask: (wish) => { if (busy) next = wish; else go(wish); }, free, forget: () => { next = null; }, get busy() { return busy; } };
+  }
+  /** All that changes the place (sample, chapter) goes through here: the ribbon's answer says that it has happened. */
+  const steps = line(([trigger, where]) => trigger("select", where));
+
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, percent, number, choice, slider, replace, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, percent, number, choice, slider, replace, line, steps, h, views };
 })();
 window.vit = vit;

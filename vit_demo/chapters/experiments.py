@@ -1,0 +1,166 @@
+"""Chapter 8: take things away and see what the model misses."""
+
+from collections.abc import Iterator
+
+import torch
+
+from vit_demo.chapters.extras import extras
+from vit_demo.chapters.scene import Look, mono, percent, pixels, snippet
+from vit_demo.chapters.work import told
+from vit_demo.draw import data_uri, pack, picture
+from vit_demo.explain import faithfulness, heads
+from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.neighbours import nearest
+from vit_demo.explain.relevance import target
+from vit_demo.explain.tokens import embed, logits_keeping
+
+NAME = "experiments"
+TITLE = "What can it do without?"
+DUEL = ("attention", "rollout", "chefer", "gradcam", "occlusion", DEFAULT)
+
+
+def station(classifier) -> str:
+    return "4 to play"
+
+
+def scene(look: Look) -> dict:
+    best, count = look.ranked[0], len(look.trace.patches)
+    embeddings = embed(look.model, look.trace.pixel_values[None])
+    half = torch.zeros(1, count, dtype=torch.bool)
+    half[0, ::2] = True
+    kept = logits_keeping(look.model, embeddings, half)[0].softmax(-1)[best].item()
+    blank = logits_keeping(look.model, embeddings, torch.zeros_like(half))[0].softmax(-1)[best].item()
+    story = (
+        f"The surest way to learn what matters is to take it away. A ViT takes any number of tokens, so patches can really be "
+        f"dropped, not painted grey. With all {mono(count)} patches it says {look.label(best)} with "
+        f"{mono(percent(look.probabilities[best].item()))}; with every second one, {mono(percent(kept))}; with none at all, "
+        f"{mono(percent(blank))}. Below: an erase game, a switch for each head, a duel of heat maps, and the training pictures "
+        "that the model finds most alike.")
+    body = f"""
+keep = torch.arange(0, {count}, 2)  # every second patch
+with torch.no_grad():
+    tokens = model.vit.embeddings(pixels)
+    tokens = torch.cat([tokens[:, :1], tokens[:, 1:][:, keep]], dim=1)
+    for layer in model.vit.layers:
+        tokens = layer(tokens)
+    logits = model.classifier(model.vit.layernorm(tokens[:, 0]))[0]
+answer = logits.softmax(-1)[{best}].item()
+"""
+    bank = extras(look.classifier)
+    return {
+        "story": story, "view": "experiments",
+        "equation": f"kept {mono('½ N')}: p({look.label(best)} | every second patch) = <b>{percent(kept)}</b> "
+                    f"&nbsp; p({look.label(best)} | none) = <b>{percent(blank)}</b>",
+        "attempt": f"erase patches until it no longer says {look.label(best)}. How few can you keep? "
+                   "Mark first, then reveal what the heat map would have kept.",
+        "data": {
+            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(),
+            "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
+            "bank": len(bank["bank"]) if "bank" in bank else 0,
+            "duel": [[name, METHODS[name].title, METHODS[name].source] for name in DUEL] + [["random", "A random order", "what every map must beat"]],
+        },
+        "check": {"code": snippet(look, body), "value": kept,
+                  "says": f"What remains of {look.classifier.labels[best]} with every second patch dropped: {percent(kept)}."},
+    }
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    ask = {"erase": erase, "reveal": reveal, "heads": switch, "each": each_head, "duel": duel, "nearest": alike}
+    yield from ask.get(question.get("what"), erase)(look, question)
+
+
+def flags(look: Look, question: dict) -> torch.Tensor:
+    """(N,) bool: the patches that the reader keeps."""
+    kept = torch.zeros(len(look.trace.patches), dtype=torch.bool)
+    for patch in question.get("kept") or []:
+        if isinstance(patch, int) and 0 <= patch < len(kept):
+            kept[patch] = True
+    return kept
+
+
+def top(look: Look, logits: torch.Tensor, count: int = 3) -> list[list]:
+    shares = logits.softmax(-1).topk(min(count, len(logits)))
+    return [[look.classifier.labels[i], p] for i, p in zip(shares.indices.tolist(), shares.values.tolist(), strict=True)]
+
+
+def erase(look: Look, question: dict) -> Iterator[dict]:
+    logits = logits_keeping(look.model, embed(look.model, look.trace.pixel_values[None]), flags(look, question)[None])[0]
+    yield {"what": "erase", "top": top(look, logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
+
+
+def reveal(look: Look, question: dict) -> Iterator[dict]:
+    """How the reader's patches compare with the default map's, and how few that map needs."""
+    kept, best = flags(look, question), look.ranked[0]
+
+    def work(progress) -> dict:
+        method, pixel_values = METHODS[DEFAULT], look.trace.pixel_values[None]
+        scores = method.map(look.model, pixel_values, target(look.model, best), **({"progress": progress} if method.slow else {}))
+        order = scores.argsort(descending=True)
+        growing = order.argsort()[None] < torch.arange(len(order) + 1)[:, None]  # (N+1,N): with the best 0, 1, 2 … patches
+        says = logits_keeping(look.model, embed(look.model, pixel_values), growing).argmax(-1) == best
+        needed = next((count for count in range(1, len(says)) if says[count]), len(order))
+        return {"what": "reveal", "values": pack(scores), "overlap": faithfulness.overlap(kept, scores),
+                "needed": needed, "order": order[:needed].tolist()}
+
+    yield from told(work)
+
+
+def switch(look: Look, question: dict) -> Iterator[dict]:
+    """Some heads off: the reader's choice."""
+    off = torch.zeros(1, look.config.num_hidden_layers, look.config.num_attention_heads, dtype=torch.bool)
+    for pair in question.get("off") or []:
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) for i in pair):
+            layer, head = pair
+            if 0 <= layer < off.shape[1] and 0 <= head < off.shape[2]:
+                off[0, layer, head] = True
+    logits = heads.logits_without(look.model, look.trace.embeddings[None], off)[0]
+    yield {"what": "heads", "top": top(look, logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
+
+
+def each_head(look: Look, question: dict) -> Iterator[dict]:
+    """Each head off, one at a time: how the answer's probability changes."""
+    def work(progress) -> dict:
+        without = heads.logits_without_each(look.model, look.trace.hidden_states, progress)
+        return {"what": "each", "changes": heads.probability_changes(look.trace.logits, without, look.ranked[0]).tolist()}
+
+    yield from told(work)
+
+
+def duel(look: Look, question: dict) -> Iterator[dict]:
+    """Each map as it is ready; at the end all their curves on this picture."""
+    pixel_values, best, found = look.trace.pixel_values[None], look.ranked[0], {}
+    wanted = target(look.model, best)
+    for name in DUEL:
+        method = METHODS[name]
+        for bit in told(lambda progress, method=method: {"map": method.map(
+                look.model, pixel_values, wanted, **({"progress": progress} if method.slow else {}))}):
+            yield {"what": "duel", "now": name, "progress": 0.6 * (len(found) + bit["progress"]) / len(DUEL)}
+        found[name] = bit["map"]
+        yield {"what": "duel", "maps": packed(found), "progress": 0.6 * len(found) / len(DUEL)}
+    found["random"] = faithfulness.random_map(len(found[DEFAULT]))
+
+    def work(progress) -> dict:
+        drawn = faithfulness.curves(look.model, embed(look.model, pixel_values), torch.stack(list(found.values())), best, steps=16,
+                                    progress=lambda done, total: progress(3 * total + 2 * done, 5 * total))
+        return {"maps": packed(found), "scores": drawn.score.tolist(), "shares": drawn.shares.tolist(),
+                "insertion": drawn.insertion.tolist(), "deletion": drawn.deletion.tolist()}
+
+    yield from ({"what": "duel", **bit} for bit in told(work))
+
+
+def packed(maps: dict) -> dict:
+    return {name: pack(values) for name, values in maps.items()}
+
+
+def alike(look: Look, question: dict) -> Iterator[dict]:
+    """The training pictures whose class token at a layer points most nearly the same way."""
+    bank = extras(look.classifier)
+    layers = look.config.num_hidden_layers
+    layer = min(max(question.get("layer") if isinstance(question.get("layer"), int) else layers, 1), layers)
+    if "bank" not in bank:
+        yield {"what": "nearest", "found": None}
+        return
+    cosines, rows = nearest(look.trace.hidden_states[layer, 0], bank["bank"][:, layer - 1])
+    yield {"what": "nearest", "layer": layer, "found": [
+        {"src": data_uri(picture(bank["bank_thumbnails"][row])), "cosine": cosine,
+         "label": look.classifier.labels[int(bank["bank_labels"][row])]} for cosine, row in zip(cosines.tolist(), rows.tolist(), strict=True)]}

@@ -1,0 +1,81 @@
+// Chapter 8, continued: a switch for every head, and the duel of the heat maps.
+vit.games.heads = (stage, data, frame) => {
+  const { h, percent, number } = vit;
+  const off = new Set();
+  let changes = null;
+  const cells = [], out = h("div", { class: "result", "aria-live": "polite" }), bar = h("div", { class: "progress" }, h("i"));
+  const grid = h("div", { class: "switches", style: `--columns:${data.heads}`, role: "group", "aria-label": "attention heads; press one to switch it off" });
+  for (let layer = 0; layer < data.layers; layer++) {
+    grid.append(h("span", { class: "quiet" }, `layer ${layer + 1}`));
+    for (let head = 0; head < data.heads; head++) {
+      const key = `${layer},${head}`;
+      const cell = h("button", { type: "button", "data-switch": key, "aria-pressed": "false", onclick: () => { if (off.has(key)) off.delete(key); else off.add(key); turn(); } }, h("span", { class: "mono" }, "…"));
+      cells.push({ key, layer, head, cell });
+      grid.append(cell);
+    }
+  }
+  function draw() {
+    const peak = changes ? Math.max(...changes.flat().map(Math.abs), 0.001) : 1;
+    cells.forEach(({ key, layer, head, cell }) => {
+      const change = changes?.[layer][head];
+      cell.setAttribute("aria-pressed", off.has(key) ? "true" : "false");
+      cell.setAttribute("aria-label", `layer ${layer + 1}, head ${head + 1}${off.has(key) ? ", switched off" : ""}${change === undefined ? "" : `, alone off: ${number(100 * change, 1)} points`}`);
+      cell.firstChild.textContent = change === undefined ? "…" : number(100 * change, 1);
+      cell.style.background = change === undefined ? "" : `color-mix(in srgb, var(${change < 0 ? "--strength" : "--against"}) ${Math.round(70 * Math.abs(change) / peak)}%, var(--cell))`;
+    });
+  }
+  function hear(reply) {
+    if (reply.what === "heads") {
+      out.replaceChildren(h("p", {}, h("b", {}, `${reply.top[0][0]}, ${percent(reply.top[0][1])}`), ` with ${off.size} of ${cells.length} heads off; ${data.label} was ${percent(data.confidence)}, is ${percent(reply.p)}.`));
+    } else {
+      bar.firstChild.style.width = `${100 * reply.progress}%`;
+      if (reply.changes) { bar.style.visibility = "hidden"; changes = reply.changes; draw(); }
+    }
+  }
+  function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, hear); }
+  stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered. Press to switch heads off, also several together.`),
+    bar, h("div", { class: "scroll" }, grid), out);
+  draw();
+  frame.ask({ what: "each" }, hear);
+};
+
+vit.games.duel = (stage, data, frame) => {
+  const { h, number } = vit;
+  const bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
+  let scores = null, curves = null, chosen = null;
+  const players = data.duel.map(([name, title, source]) => {
+    const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: title, quiet: true });
+    view.veil(Array(data.rows * data.cols).fill(0), 1);
+    const score = h("b", { class: "mono" }, "…");
+    const button = h("button", { type: "button", "aria-pressed": "false", title: source, onclick: () => { chosen = name; draw(); } }, view.node, h("span", {}, title), score);
+    return { name, title, view, score, button };
+  });
+  function draw() {
+    players.forEach((player, i) => {
+      player.button.setAttribute("aria-pressed", player.name === chosen ? "true" : "false");
+      if (scores) player.score.textContent = number(scores[i]);
+    });
+    if (!curves) return;
+    const chart = (unit, rows) => vit.lines({ x: curves.shares, top: 1, unit, series: players.map((player, i) => ({ name: player.name === chosen ? "this map" : player.name === "random" ? "random" : "", points: rows[i],
+      tone: player.name === chosen ? "strength" : player.name === "random" ? "against" : "other" })) });
+    plot.replaceChildren(chart("insertion: with the best patches only (up is good)", curves.insertion), chart("deletion: with the best patches gone (down is good)", curves.deletion));
+  }
+  stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random gets about 0.`),
+    bar, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot);
+  frame.ask({ what: "duel" }, (reply) => {
+    bar.firstChild.style.width = `${100 * reply.progress}%`;
+    for (const [name, map] of Object.entries(reply.maps ?? {})) {
+      const player = players.find((p) => p.name === name);
+      if (player.shown) continue;
+      const values = vit.unpack(map);
+      player.view.veil(values.map((v) => Math.max(0, v)), Math.max(...values));
+      player.shown = true;
+    }
+    if (reply.scores) {
+      bar.style.visibility = "hidden";
+      scores = reply.scores; curves = reply;
+      chosen = players[scores.indexOf(Math.max(...scores))].name;
+      draw();
+    }
+  });
+};
