@@ -17,7 +17,11 @@ SHAPES = {
 @cache
 def model(name: str, attention: str = "eager") -> ViTForImageClassification:
     """Shared by all tests: deepcopy it before changing it."""
-    config = ViTConfig(hidden_size=48, intermediate_size=96, attn_implementation=attention, **SHAPES[name])
+    return random_vit(attn_implementation=attention, **SHAPES[name])
+
+
+def random_vit(**shape) -> ViTForImageClassification:
+    config = ViTConfig(hidden_size=48, intermediate_size=96, **shape)
     vit = ViTForImageClassification(config).eval()
     generator = torch.Generator().manual_seed(0)
 
