@@ -8,6 +8,7 @@ import dataclasses
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from training.yaml_settings import check_bounds, read_yaml
 from vit_demo.errors import UserError
@@ -24,6 +25,11 @@ def option(default, help_text: str, **more):
 @dataclass
 class TrainConfig:
     """Settings of `python -m training.train`."""
+
+    MODULE: ClassVar[str] = "training.train"
+    DOES: ClassVar[str] = "Fine-tune a Vision Transformer, or train one from scratch, and write a measured, documented model."
+    EXAMPLE: ClassVar[str] = "accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16"
+    UNUSED: ClassVar[frozenset[str]] = frozenset()  # settings without a flag: they mean nothing to this command
 
     # What to learn from
     dataset: str | None = option(None, "Hub id (uoft-cs/cifar10), a folder of parquet files, or a folder with one folder of pictures a class")
@@ -98,6 +104,11 @@ class TrainConfig:
         if self.keep == "best" and not self.validation_images:
             raise UserError("--keep best needs --validation-images: pictures to choose on")
 
+    @classmethod
+    def from_preset(cls, name: str) -> dict:
+        """What a preset says to this command."""
+        return read_preset(name)
+
 
 # Settings that may differ between a run and its resumption: they change no weight.
 RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "auto_accumulate", "tracker", "dry_run"}
@@ -113,17 +124,17 @@ def read_preset(name: str) -> dict:
     return read_yaml(PRESETS / f"{name}.yaml", TrainConfig)
 
 
-def given_flags(argv: list[str] | None) -> dict:
+def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
     """Only what the command line really says; HfArgumentParser makes the parser from the dataclass."""
     from transformers import HfArgumentParser
 
     told = [(f.name, f.type, field(default=f.default, metadata={k: f.metadata[k] for k in ("help", "choices") if k in f.metadata}))
-            for f in dataclasses.fields(TrainConfig)]  # the library takes every other key for one of argparse
+            for f in dataclasses.fields(kind) if f.name not in kind.UNUSED]  # the library takes every other key for one of argparse
     parser = HfArgumentParser(
         dataclasses.make_dataclass("Flags", told),
-        prog="python -m training.train",
-        description="Fine-tune a Vision Transformer, or train one from scratch, and write a measured, documented model.",
-        epilog="Start: accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16",
+        prog=f"python -m {kind.MODULE}",
+        description=kind.DOES,
+        epilog=f"Start: {kind.EXAMPLE}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--config", help="YAML file of settings; flags beat it")
@@ -136,13 +147,13 @@ def given_flags(argv: list[str] | None) -> dict:
     return {name: value for name, value in given.items() if not (name == "config" and value is None)}
 
 
-def parse_config(argv: list[str] | None = None) -> TrainConfig:
+def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
     """Command line -> checked settings. Raises UserError with one line."""
-    given = given_flags(argv)
-    from_file = read_yaml(Path(given.pop("config")), TrainConfig) if "config" in given else {}
+    given = given_flags(argv, kind)
+    from_file = read_yaml(Path(given.pop("config")), kind) if "config" in given else {}
     named = {**from_file, **given}
     if named.get("resume"):
-        return resumed_config(named)
+        return resumed_config(named, kind)
     if not named.get("dataset"):
         raise UserError("--dataset is missing: a Hub id such as uoft-cs/cifar10, or a folder")
     if not named.get("output"):
@@ -150,25 +161,25 @@ def parse_config(argv: list[str] | None = None) -> TrainConfig:
     preset = named.get("preset") or (FINE_TUNE if named.get("model") else None)
     if preset is None:
         raise UserError(f"give --model to fine-tune one, or --preset to train from scratch ({', '.join(preset_names())})")
-    return TrainConfig(**{**read_preset(preset), **named, "preset": preset})
+    return kind(**{**kind.from_preset(preset), **named, "preset": preset})
 
 
-def resumed_config(named: dict) -> TrainConfig:
+def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
     """The settings saved in --output; a flag that would change the result is refused."""
     saved = Path(named.get("output") or "") / "train.yaml"
     if not named.get("output") or not saved.is_file():
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
-    settings = read_yaml(saved, TrainConfig)
+    settings = read_yaml(saved, kind)
     for name, value in named.items():
         if name not in RUN_ONLY and settings.get(name) != value:
             raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
-    return TrainConfig(**{**settings, **named})
+    return kind(**{**settings, **named})
 
 
 def command(config: TrainConfig) -> str:
     """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
-    usual = {f.name: f.default for f in dataclasses.fields(TrainConfig)} | read_preset(config.preset)
-    words = ["python", "-m", "training.train"]
+    usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
+    words = ["python", "-m", config.MODULE]
     for name, value in dataclasses.asdict(config).items():
         if name not in RUN_ONLY | {"preset"} and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
             shown = Path(value).name if name in ("dataset", "model") and Path(value).is_dir() else value

@@ -18,14 +18,14 @@ def open_dataset(source: str):
         return datasets.load_dataset("imagefolder", data_dir=str(folder), drop_labels=False)
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(f"no dataset {source!r}: neither a folder here nor a public repository on the Hub (private: hf auth login)") from None
-    except datasets.exceptions.DataFilesNotFoundError:
+    except FileNotFoundError:
         raise UserError(f"{source}: no parquet files and no folders of pictures in it") from None
     except (ConnectionError, TimeoutError):
         raise UserError(f"cannot reach the Hub for dataset {source!r}: check the network, or give a folder") from None
     except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
         cause = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0][:200]
-        if cause.startswith("Class label"):
-            raise UserError(f"dataset {source!r} has a label out of range: {cause}") from None
+        if "corresponds to no data" in cause:
+            raise UserError(f"dataset {source!r} has an empty split ({cause}): take its file away, or fill it") from None
         raise UserError(f"cannot read dataset {source!r}: {cause}") from None
 
 

@@ -1,0 +1,141 @@
+"""Which setting wins, what is refused, and the command that a run can be repeated with."""
+
+import dataclasses
+import shlex
+
+import pytest
+import yaml
+
+from training import config
+from training.config import PRESETS, TrainConfig, command, parse_config, preset_names, read_preset
+from training.yaml_settings import save_yaml
+from vit_demo.errors import UserError
+
+BASE = ["--dataset", "some/data", "--output", "out"]
+TINY = [*BASE, "--preset", "tiny-cpu"]
+
+
+def test_a_flag_beats_the_file_beats_the_preset_beats_the_default(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("epochs: 7\nbatch-size: 96\n")
+    default, preset = TrainConfig(), TrainConfig(**read_preset("tiny-cpu"))
+    assert len({default.epochs, preset.epochs, 7}) == 3 and len({default.muon_weight_decay, default.clip, 0.5}) == 3
+    found = parse_config([*TINY, "--config", str(file), "--batch-size", "32"])
+    assert (found.batch_size, found.epochs, found.optimizer, found.clip) == (32, 7, "muon", 1.0)
+    assert found.num_hidden_layers == preset.num_hidden_layers != default.num_hidden_layers
+    assert parse_config(TINY).epochs == preset.epochs
+    assert parse_config([*TINY, "--epochs", str(default.epochs)]).epochs == default.epochs  # said, though it is the default
+
+
+def test_words_of_the_command_line():
+    assert parse_config(TINY).flip and not parse_config([*TINY, "--no-flip"]).flip
+    assert parse_config([*TINY, "--skip-bad", "--dry-run"]).skip_bad
+    assert parse_config([*TINY, "--batch_size", "8"]).batch_size == 8  # accelerate's spelling works too
+
+
+def test_help_tells_every_setting_once(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_config(["--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0 and "_" not in "".join(word for word in said.split() if word.startswith("--"))
+    for field in dataclasses.fields(TrainConfig):
+        assert f"--{field.name.replace('_', '-')} " in said.replace("\n", " ") and field.metadata["help"]
+
+
+def test_yaml_means_what_it_says(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text("learning_rate: 1e-3\ncompile: no\nflip: no\nimage_size: null\nseed: 3.0\n")  # to YAML a word, a truth, a truth
+    found = parse_config([*TINY, "--config", str(file)])
+    assert found.learning_rate == 1e-3 and found.compile == "no" and found.flip is False and found.image_size is None
+    assert found.seed == 3 and isinstance(found.seed, int)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("epoch: 3", "no such setting: epoch"),
+    ("epochs: many", "epochs is 'many': it must be a whole number"),
+    ("epochs: 2.5", "a whole number"),
+    ("flip: 1", "true or false"),
+    ("schedule: triangle", "--schedule is triangle: choose cosine, linear"),
+    ("- epochs", "expected lines"),
+    ("a: [", "not YAML"),
+])
+def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
+    file = tmp_path / "s.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=told) as refusal:
+        parse_config([*TINY, "--config", str(file)])
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("flags, told", [
+    (BASE[2:], "--dataset is missing"),
+    (BASE[:2], "--output is missing"),
+    (BASE, "give --model to fine-tune one, or --preset .*tiny-cpu"),
+    ([*BASE, "--preset", "huge"], "no preset named 'huge': choose .*cifar-patch4"),
+    ([*TINY, "--config", "nowhere.yaml"], "cannot read the settings file nowhere.yaml: No such file"),
+    ([*TINY, "--epochs", "0"], "--epochs is 0: it must be at least 1"),
+    ([*TINY, "--drop-path", "1"], "--drop-path is 1.0: it must be at least 0 and below 1"),
+    ([*TINY, "--mix-until", "1.5"], "at most 1"),
+    ([*TINY, "--learning-rate", "0"], "--learning-rate"),
+    ([*TINY, "--batch-size", "10", "--accumulation", "4"], "--batch-size 10 is not divisible by --accumulation 4"),
+    ([*TINY, "--num-attention-heads", "7"], "--hidden-size 192 is not divisible"),
+    ([*TINY, "--keep", "best"], "--keep best needs --validation-images"),
+    ([*BASE, "--resume"], "nothing to resume: out/train.yaml is not there"),
+])
+def test_what_cannot_be_is_refused_in_one_line(flags, told):
+    with pytest.raises(UserError, match=told) as refusal:
+        parse_config(flags)
+    assert "\n" not in str(refusal.value)
+
+
+def test_fine_tuning_has_its_recipe_without_being_asked():
+    found = parse_config([*BASE, "--model", "some/vit"])
+    assert found.preset == "fine-tune" and found.layer_decay == read_preset("fine-tune")["layer_decay"] == 0.75
+
+
+def test_every_preset_is_whole():
+    assert {"cifar-patch4", "cifar-patch2", "fine-tune", "tiny-cpu"} <= set(preset_names())
+    for name in preset_names():
+        TrainConfig(**read_preset(name))
+        assert (PRESETS / f"{name}.yaml").read_text().startswith("# ")  # says what it is for
+
+
+def saved(tmp_path, *flags):
+    kept = parse_config([*TINY[:2], "--preset", "tiny-cpu", "--output", str(tmp_path), *flags])
+    save_yaml(kept, tmp_path / "train.yaml")
+    return kept
+
+
+def test_resuming_takes_the_saved_settings_whatever_the_preset_says_today(tmp_path, monkeypatch):
+    kept = saved(tmp_path, "--epochs", "3")
+    monkeypatch.setattr(config, "PRESETS", tmp_path)
+    found = parse_config(["--output", str(tmp_path), "--resume"])
+    assert dataclasses.replace(found, resume=False) == kept
+
+
+def test_resuming_refuses_what_would_change_the_result_and_takes_what_would_not(tmp_path):
+    saved(tmp_path)
+    again = ["--output", str(tmp_path), "--resume"]
+    assert parse_config([*again, "--seed", "0", "--stop-after", "5", "--save-every", "9", "--resident-gb", "1"]).save_every == 9
+    for flags in (["--seed", "1"], ["--learning-rate", "0.5"], ["--dataset", "other"], ["--no-flip"]):
+        with pytest.raises(UserError, match=f"--resume with {flags[0].replace('no-', '')}"):
+            parse_config([*again, *flags])
+
+
+def test_settings_saved_before_a_setting_existed_still_load(tmp_path):
+    saved(tmp_path)
+    old = yaml.safe_load((tmp_path / "train.yaml").read_text())
+    del old["auto_accumulate"], old["workers"]
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(old))
+    assert parse_config(["--output", str(tmp_path), "--resume"]).workers == TrainConfig().workers
+
+
+def test_the_command_repeats_the_run_and_tells_no_path(tmp_path):
+    data = tmp_path / "pictures"
+    data.mkdir()
+    flags = ["--dataset", str(data), "--preset", "tiny-cpu", "--output", str(tmp_path / "run"), "--seed", "5", "--no-flip", "--mixup", "0.25"]
+    made = parse_config(flags)
+    words = shlex.split(command(made))
+    assert words[:3] == ["python", "-m", "training.train"] and str(tmp_path) not in " ".join(words)
+    assert dataclasses.replace(parse_config(words[3:]), dataset=made.dataset, output=made.output) == made
+    assert "--epochs" not in words  # the preset's own
