@@ -21,10 +21,10 @@ from PIL import Image
 from training import card_words, figures
 from training.card import EVAL_RESULTS, MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
-from training.hub_errors import told
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
+from vit_demo.hub_told import told
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 # What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
