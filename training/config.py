@@ -14,6 +14,7 @@ from training.yaml_settings import check_bounds, read_yaml
 from vit_demo.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
+NO_TEST = "none"  # --test-split for a run that must not look at the test pictures, such as one that chooses a recipe
 FINE_TUNE = "fine-tune"  # the recipe when --model is given and no preset is
 
 
@@ -36,7 +37,7 @@ class TrainConfig:
     image_column: str | None = option(None, "the column with the pictures; found by its type when there is just one")
     label_column: str | None = option(None, "the column with the classes; found by its type when there is just one")
     train_split: str = option("train", "the split to train on")
-    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise a seeded 10 %% of the training pictures is held out and reported as validation_accuracy)")
+    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise a seeded 10 %% of the training pictures is held out and reported as validation_accuracy); none: leave the test pictures unread and measure on --validation-images alone")
     max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial)", least=1)
     validation_images: int = option(0, "hold out the last this many training pictures and measure on them after each epoch", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
@@ -103,6 +104,8 @@ class TrainConfig:
             raise UserError(f"--hidden-size {self.hidden_size} is not divisible by --num-attention-heads {self.num_attention_heads}")
         if self.keep == "best" and not self.validation_images:
             raise UserError("--keep best needs --validation-images: pictures to choose on")
+        if self.test_split == NO_TEST and not self.validation_images and "test_split" not in self.UNUSED:
+            raise UserError("--test-split none leaves nothing to measure on: give --validation-images")
 
     @classmethod
     def from_preset(cls, name: str) -> dict:

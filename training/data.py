@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 
+from training.config import NO_TEST
 from training.files import Files
 from training.reading import Holder, look_at_all
 from training.report import combined
@@ -58,7 +59,7 @@ class Splits:
 
     train: Pictures
     validation: Pictures | None  # the last --validation-images training pictures
-    held_out: Pictures  # as saved: the test split; without one, a seeded 10 % of the training pictures
+    held_out: Pictures | None  # as saved: the test split; without one, a seeded 10 % of the training pictures
     held_out_name: str  # "test" or "validation"
     test_split: str | None
     said: tuple[str, ...] = ()  # lines for the user
@@ -119,11 +120,14 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     dataset = open_dataset(config.dataset)
     need_split(dataset, config.train_split, "--train-split")
     test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
+    unseen = test_split == NO_TEST  # then the pictures to choose on are all that is measured
+    test_split = None if unseen else test_split
     if test_split == config.train_split:
         raise UserError(f"--test-split {test_split} is the training split: a model is not tested on what it learned from")
     columns = find_columns(dataset[config.train_split].features, config.image_column, config.label_column)
     labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
-    train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None)
+    train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None and not unseen)
+    held_out_rows = validation_rows if unseen else held_out_rows
     held_out_labels = labels
     if test_split:
         held_out_labels, _ = labels_of(dataset, test_split, "--test-split", columns, names)
@@ -137,7 +141,7 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     train = read(config.train_split, train_rows, labels, keep=holder)
     validation = read(config.train_split, validation_rows, labels, keep=holder) if validation_rows else None
     train, validation, said = kept_or_streamed(train, validation, holder, config)
-    held_out = read(test_split or config.train_split, held_out_rows, held_out_labels)
+    held_out = read(test_split or config.train_split, held_out_rows, held_out_labels) if held_out_rows else None
     return Splits(train, validation, held_out, "test" if test_split else "validation", test_split, said)
 
 

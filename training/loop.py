@@ -3,7 +3,7 @@
 Legend: B batch, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -24,19 +24,42 @@ class Step:
 
     number: int  # over the whole run, from 0
     loss: torch.Tensor  # mean over this process's share of the batch
-    correct: torch.Tensor
+    correct: torch.Tensor | None  # right answers, where there is something to answer
     count: int
     learning_rate_factor: float
 
 
-def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, epoch: int, total_steps: int, skip: int = 0) -> Iterator[Step]:
+class Watched:
+    """A step whose loss is on its way to the host, behind a GPU's work: asked for a step later, it makes nobody wait."""
+
+    def __init__(self, step: Step):
+        self.step, self.arrived = step, torch.cuda.Event() if step.loss.is_cuda else None
+        self.loss = step.loss.to("cpu", non_blocking=True)
+        if self.arrived:
+            self.arrived.record()
+
+    def check(self, config: TrainConfig) -> None:
+        """Raises UserError when the loss is not finite."""
+        if self.arrived:
+            self.arrived.synchronize()
+        if not torch.isfinite(self.loss):
+            raise UserError(diverged(f"the loss is {self.loss.item()}", self.step.number, self.step.learning_rate_factor, config))
+
+
+def classify(model, pixel_values: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy against target probabilities (B,K), and how many of the labels (B,) were found."""
+    logits = model(pixel_values=pixel_values).logits.float()
+    return F.cross_entropy(logits, targets), (logits.detach().argmax(1) == labels).sum()
+
+
+def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, epoch: int, total_steps: int, skip: int = 0, objective: Callable = classify) -> Iterator[Step]:
     """Yields after every optimiser step, from step `skip` of this epoch on. Raises UserError when the loss is not finite."""
     config = batches.config
     slices = parts(config, accelerator.process_index, accelerator.num_processes)
     passes = batches.passes(skip, slices)
     trained = [p for p in model.parameters() if p.requires_grad]
     model.train()
-    previous: Step | None = None
+    watched: Watched | None = None
     for step in range(skip, len(batches)):
         number = epoch * len(batches) + step
         torch.manual_seed(seed_for("step", config.seed, number, accelerator.process_index))
@@ -47,11 +70,10 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
             pixel_values, targets, labels = next(passes)
             last = index == len(slices) - 1
             with nullcontext() if last else accelerator.no_sync(model):
-                logits = model(pixel_values=pixel_values).logits.float()
-                loss = F.cross_entropy(logits, targets)
+                loss, right = objective(model, pixel_values, targets, labels)
                 accelerator.backward(loss / len(slices))
             losses.append(loss.detach())
-            correct.append((logits.detach().argmax(1) == labels).sum())
+            correct.append(right)
         if config.clip:
             torch.nn.utils.clip_grad_norm_(trained, config.clip)
         for optimizer in optimizers:
@@ -59,17 +81,15 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
             optimizer.zero_grad(set_to_none=True)
         if average is not None:
             average.update(number)
-        check_finite(previous, config)  # one step behind, so that a GPU is never waited for
-        previous = Step(number, torch.stack(losses).mean(), torch.stack(correct).sum(), config.batch_size // accelerator.num_processes, factor)
-        if previous.loss.device.type == "cpu":
-            check_finite(previous, config)
-        yield previous
-    check_finite(previous, config)
-
-
-def check_finite(step: Step | None, config: TrainConfig) -> None:
-    if step is not None and not torch.isfinite(step.loss):
-        raise UserError(diverged(f"the loss is {step.loss.item()}", step.number, step.learning_rate_factor, config))
+        if watched and watched.arrived:
+            watched.check(config)  # the step before this one
+        right = torch.stack(correct).sum() if correct[0] is not None else None
+        watched = Watched(Step(number, torch.stack(losses).mean(), right, config.batch_size // accelerator.num_processes, factor))
+        if not watched.arrived:
+            watched.check(config)
+        yield watched.step
+    if watched:
+        watched.check(config)
 
 
 def diverged(what: str, step: int, factor: float, config: TrainConfig) -> str:

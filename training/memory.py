@@ -42,7 +42,7 @@ def smaller(run: Run) -> Run:
     run.accelerator.print(f"{told}: {fits}; going on with that, the batch of a step stays {config.batch_size}")
     config = replace(config, accumulation=found)
     run.accelerator.free_memory()
-    again = start(config, run.accelerator, run.splits, run.processor)
+    again = start(config, run.accelerator, run.splits, run.processor, run.task)
     if checkpoint.newest_complete(run.output / "state"):
         again.resume()
     if not config.dry_run:

@@ -31,6 +31,7 @@ class Meter:
         self.progress, self.config, self.accelerator = progress, config, accelerator
         self.total_steps, processes = steps_an_epoch * config.epochs, accelerator.num_processes
         self.loss, self.correct, self.steps = progress.epoch_loss / processes, progress.epoch_correct / processes, progress.epoch_steps
+        self.answers = True  # whether there is something to be right about
         self.last = self.shown = time.monotonic()
         self.bar = tqdm(total=steps_an_epoch, initial=progress.step % steps_an_epoch, desc=f"epoch {epoch + 1}/{config.epochs}", unit="step",
                         disable=not accelerator.is_main_process)
@@ -39,7 +40,9 @@ class Meter:
         now = time.monotonic()
         self.progress.seconds += now - self.last
         self.progress.step = step.number + 1
-        self.loss, self.correct, self.steps = self.loss + step.loss, self.correct + step.correct, self.steps + 1
+        self.loss, self.steps, self.answers = self.loss + step.loss, self.steps + 1, step.correct is not None
+        if self.answers:
+            self.correct = self.correct + step.correct
         self.bar.update()
         if now - self.shown > 0.5:
             self.shown = now
@@ -51,12 +54,14 @@ class Meter:
         left = (self.total_steps - self.progress.step) * self.config.batch_size / max(speed, 1e-9)
         processes = self.accelerator.num_processes  # the bar shows the main one's share
         totals = self.means(float(self.loss) * processes, float(self.correct) * processes)
-        self.bar.set_postfix_str(f"loss {totals['train_loss']:.3f}, accuracy {totals['train_accuracy']:.1%}, {speed:.0f} images/s, {clock(left)} left in all")
+        accuracy = f"accuracy {totals['train_accuracy']:.1%}, " if self.answers else ""
+        self.bar.set_postfix_str(f"loss {totals['train_loss']:.3f}, {accuracy}{speed:.0f} images/s, {clock(left)} left in all")
 
     def means(self, loss: float, correct: float) -> dict:
         """Sums over steps and processes -> mean loss and accuracy of the epoch so far (on mixed, augmented pictures)."""
         steps = max(1, self.steps)
-        return {"train_loss": loss / (steps * self.accelerator.num_processes), "train_accuracy": correct / (steps * self.config.batch_size)}
+        accuracy = {"train_accuracy": correct / (steps * self.config.batch_size)} if self.answers else {}
+        return {"train_loss": loss / (steps * self.accelerator.num_processes), **accuracy}
 
     def sums(self) -> tuple[float, float]:
         """Loss and right answers over all processes: each of them has to ask at the same time."""

@@ -1,6 +1,7 @@
 """One training run: all that belongs together while it goes on, and how it is saved, resumed, validated."""
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, PartialState
 
-from training import checkpoint, loop
+from training import checkpoint, loop, outcome
 from training.augment import View
 from training.batches import EpochBatches
 from training.config import TrainConfig
@@ -19,6 +20,18 @@ from training.progress import Progress
 from vit_demo.errors import UserError
 
 EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run learns: to classify, or, in pretrain.py, to fill in what is masked."""
+
+    build: Callable  # settings, class names -> model, lines for the user
+    objective: Callable  # model, pixel_values, targets, labels -> loss, number of right answers
+    finish: Callable  # run -> nothing; writes the folder
+
+
+CLASSIFY = Task(build, loop.classify, outcome.finish)
 
 
 @dataclass(eq=False)
@@ -34,6 +47,7 @@ class Run:
     average: WeightAverage | None
     said: list[str]  # lines for the user about how the model was made
     progress: Progress
+    task: Task = CLASSIFY
 
     @property
     def steps_an_epoch(self) -> int:
@@ -59,6 +73,10 @@ class Run:
 
     def batches(self, epoch: int) -> EpochBatches:
         return EpochBatches(self.splits.train, self.config, epoch, self.view)
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[loop.Step]:
+        """The steps of an epoch from step `skip` of it on, each done when it is yielded."""
+        return loop.train_epoch(self.prepared, self.optimizers, self.average, self.batches(epoch), self.accelerator, epoch, self.total_steps, skip, self.task.objective)
 
     def save(self) -> None:
         """Save the state; on several processes the main one writes while the others wait."""
@@ -107,9 +125,10 @@ class Run:
         config, splits, accelerator = self.config, self.splits, self.accelerator
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
+        measured_on = f", {len(splits.held_out)} {splits.held_out_name}" if splits.held_out is not None else ""
         precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
         return [
-            f"{len(splits.train)} training pictures{chosen_on}, {len(splits.held_out)} {splits.held_out_name}; {len(splits.train.class_names)} classes",
+            f"{len(splits.train)} training pictures{chosen_on}{measured_on}; {len(splits.train.class_names)} classes",
             f"{config.epochs} epochs x {self.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
             f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
         ]
@@ -118,7 +137,7 @@ class Run:
         """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
         cuda, times = self.accelerator.device.type == "cuda", []
         started = time.monotonic()
-        for step in loop.train_epoch(self.prepared, self.optimizers, self.average, self.batches(0), self.accelerator, 0, self.total_steps):
+        for step in self.epoch(0):
             step.loss.item()
             times.append(time.monotonic() - started)
             started = time.monotonic()
@@ -150,10 +169,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}") from None
 
 
-def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, processor) -> Run:
+def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, processor, task: Task = CLASSIFY) -> Run:
     """Model, optimisers and weight average on the device, and the pictures too, once."""
     check_batch(config, len(splits.train), accelerator)
-    model, said = build(config, splits.train.class_names)
+    model, said = task.build(config, splits.train.class_names)
     if accelerator.device.type == "cpu":
         model.set_attn_implementation("eager")  # faster there than sdpa: 1.7 times in bf16, a little in float32
     if config.drop_path:
@@ -162,7 +181,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     optimizers = make_optimizers(model, config, fused=accelerator.device.type == "cuda")
     average = WeightAverage(model, config.ema) if config.ema else None
     splits = splits.to(accelerator.device)
-    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress())
+    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
 
 
 def check_batch(config: TrainConfig, pictures: int, accelerator: Accelerator) -> None:

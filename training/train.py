@@ -6,31 +6,36 @@
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transformers.utils import logging
 
-from training import loop, outcome
+from training import outcome
 from training.config import TrainConfig, parse_config
 from training.data import load_splits
 from training.interrupt import STOPPED, Interrupt
 from training.memory import within_memory
 from training.model import make_processor
 from training.progress import Meter
-from training.run import Run, make_accelerator, start
+from training.run import CLASSIFY, Run, Task, make_accelerator, start
 from training.yaml_settings import save_yaml
 from vit_demo.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the command line says; returns the output folder. Raises UserError, or SystemExit(130) when asked to stop."""
+    return carry_out(parse_config(argv), CLASSIFY)
+
+
+def carry_out(config: TrainConfig, task: Task) -> Path:
+    """From checked settings to a written folder."""
     started = time.monotonic()
-    config = parse_config(argv)
     check_output(config)
     accelerator = make_accelerator(config)
     processor, said = make_processor(config)
     splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample)
-    run = start(config, accelerator, splits, processor)
+    run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + run.plan():
         accelerator.print(line)
     if config.dry_run:
@@ -44,7 +49,7 @@ def main(argv: list[str] | None = None) -> Path:
         accelerator.init_trackers("vit-demo")
     run = within_memory(run, lambda run: train(run, started))
     if accelerator.is_main_process:
-        outcome.finish(run)
+        task.finish(run)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return run.output
@@ -83,7 +88,7 @@ def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
     config, progress = run.config, run.progress
     epoch, skip = divmod(progress.step, run.steps_an_epoch)
     meter = Meter(progress, config, epoch, run.steps_an_epoch, run.accelerator)
-    for step in loop.train_epoch(run.prepared, run.optimizers, run.average, run.batches(epoch), run.accelerator, epoch, run.total_steps, skip):
+    for step in run.epoch(epoch, skip):
         meter.add(step)
         if progress.step % run.steps_an_epoch == 0:
             continue  # the end of the epoch, below
@@ -126,10 +131,10 @@ def end_epoch(run: Run, epoch: int, totals: dict) -> None:
 
 def resume_command(run: Run) -> str:
     launcher = ["python"] if run.accelerator.num_processes == 1 else ["accelerate", "launch"]
-    return shlex.join([*launcher, "-m", "training.train", "--output", run.config.output, "--resume"])
+    return shlex.join([*launcher, "-m", run.config.MODULE, "--output", run.config.output, "--resume"])
 
 
-def cli() -> None:
+def cli(main: Callable = main) -> None:
     logging.disable_progress_bar()  # the library's bars for single files; ours tell more
     try:
         main()

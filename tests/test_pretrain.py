@@ -1,0 +1,123 @@
+"""Masked autoencoding learns from pictures alone, resumes exactly, and writes what the fine-tune command takes."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import ViTMAEForPreTraining
+
+from tests.training_data import parquet_dataset, rows, write_parquet
+from training import pretrain, train
+from training.config import TrainConfig
+from training.model import HEAD
+from training.model import build as build_classifier
+from vit_demo.classifier import load
+from vit_demo.errors import UserError
+
+TINY = ["--preset", "tiny-cpu", "--image-size", "8", "--patch-size", "2", "--hidden-size", "16", "--num-hidden-layers", "2", "--num-attention-heads", "2",
+        "--intermediate-size", "32", "--decoder-hidden-size", "32", "--decoder-layers", "1", "--batch-size", "16", "--epochs", "2"]
+
+
+def run(dataset, output, *more):
+    return pretrain.main(["--dataset", str(dataset), "--output", str(output), *TINY, *more])
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return parquet_dataset(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def folder(dataset, tmp_path_factory):
+    return run(dataset, tmp_path_factory.mktemp("runs") / "mae")
+
+
+def weights(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_writes_a_folder_that_the_library_reads(folder):
+    model, info = ViTMAEForPreTraining.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert (model.config.model_type, model.config.mask_ratio, model.config.norm_pix_loss) == ("vit_mae", 0.75, True)
+    seen = model.vit(torch.zeros(1, 3, 8, 8)).last_hidden_state.shape[1]
+    assert seen == 1 + 4  # the class token and a quarter of 16 patches
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert 0 < metrics["reconstruction_loss"] < metrics["history"][0]["train_loss"]
+    assert not any("accuracy" in name for name in [*metrics, *metrics["history"][0]])  # there is nothing to be right about
+    assert metrics["dataset"]["train_images"] == 48 and "training.pretrain" in metrics["command"]
+    assert {"README.md", "preprocessor_config.json", "config.json"} <= {path.name for path in folder.iterdir()}
+
+
+def test_fine_tuning_starts_from_every_weight_of_the_encoder(folder):
+    config = TrainConfig(dataset="unused", output="unused", model=str(folder))
+    model, said = build_classifier(config, ("cat", "dog", "frog"))
+    pretrained = ViTMAEForPreTraining.from_pretrained(folder).vit.state_dict()
+    own = model.vit.state_dict()
+    assert equal(own, pretrained) and "embeddings.position_embeddings" in own
+    assert set(model.state_dict()) - {f"vit.{name}" for name in pretrained} == set(HEAD)
+    assert model.vit.embeddings.position_embeddings.requires_grad  # fixed in pretraining, learned from here on
+    assert any("head" in line for line in said)
+
+
+def test_the_fine_tune_command_takes_it_and_leaves_the_test_pictures_unread(folder, tmp_path):
+    pictures, labels = rows(48)
+    test = [b"not a picture"] * 3
+    columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": labels},
+               "test": {"img": [{"bytes": p, "path": None} for p in test], "label": [0, 1, 2]}}
+    import datasets
+
+    blind = write_parquet(tmp_path / "blind", columns, {"img": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
+    output = train.main(["--dataset", str(blind), "--model", str(folder), "--test-split", "none", "--validation-images", "12", "--epochs", "1",
+                         "--batch-size", "12", "--output", str(tmp_path / "vit")])
+    metrics = load(output).metrics
+    assert metrics["base_model"] == "mae" and metrics["dataset"]["test_split"] is None
+    assert "test_accuracy" not in metrics and 0 <= metrics["validation_accuracy"] <= 1 and metrics["images"] == 12
+    with pytest.raises(UserError, match="--validation-images"):
+        train.main(["--dataset", str(blind), "--model", str(folder), "--test-split", "none", "--output", str(tmp_path / "other")])
+
+
+def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
+    import datasets
+
+    pictures, labels = rows(48)
+    turned = [(label + 1) % 3 for label in labels]
+    columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": turned}}
+    other = write_parquet(tmp_path / "other", columns, {"img": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
+    assert equal(weights(run(other, tmp_path / "mae")), weights(folder))
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(dataset, folder, tmp_path):
+    output = tmp_path / "mae"
+    stops = 0
+    arguments = ["--dataset", str(dataset), "--output", str(output), *TINY, "--stop-after", "1e-6"]
+    for _ in range(20):
+        try:
+            pretrain.main(arguments)
+            break
+        except SystemExit as left:
+            assert left.code == 130
+            stops += 1
+        arguments = ["--output", str(output), "--resume"]
+    assert stops >= 3
+    assert equal(weights(output), weights(folder))
+
+
+def test_half_the_size_when_asked(dataset, tmp_path):
+    output = run(dataset, tmp_path / "mae", "--half", "--epochs", "1", "--max-train-images", "16")
+    assert {tensor.dtype for tensor in weights(output).values()} == {torch.float16}
+    model, _ = build_classifier(TrainConfig(dataset="unused", output="unused", model=str(output)), ("a", "b"))
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_settings_that_mean_nothing_here_are_no_flags(dataset, tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        run(dataset, tmp_path / "mae", "--mixup", "0.8")
+    assert left.value.code == 2 and "--mixup" in capsys.readouterr().err
+    with pytest.raises(UserError, match="multiple of 32: take 32"):
+        run(dataset, tmp_path / "mae", "--decoder-hidden-size", "48")

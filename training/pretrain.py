@@ -1,0 +1,130 @@
+"""Pretrain a ViT on pictures alone, by masked autoencoding; `training.train --model` fine-tunes what it writes.
+
+    python -m training.pretrain --dataset uoft-cs/cifar10 --preset cifar-patch4 --epochs 400 --output runs/mae
+    python -m training.train --dataset uoft-cs/cifar10 --preset cifar-patch4 --model runs/mae --layer-decay 0.75 --output runs/vit
+
+Most patches of a picture are hidden; the encoder sees the rest, and a light decoder fills in the pixels. No label is
+used and no test picture read. He et al. 2021, arXiv:2111.06377. Legend: B batch, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+from training import outcome, report
+from training.config import NO_TEST, TrainConfig, command, option, parse_config, read_preset
+from training.model import check_divisible
+from training.run import Run, Task
+from training.train import carry_out, cli
+from vit_demo.errors import UserError
+
+ARCHITECTURE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+DECODER_HEAD = 32  # width of one of the decoder's heads
+
+
+@dataclass
+class PretrainConfig(TrainConfig):
+    """Settings of `python -m training.pretrain`. Of a preset it takes the architecture only."""
+
+    MODULE: ClassVar[str] = "training.pretrain"
+    DOES: ClassVar[str] = "Pretrain a Vision Transformer by masked autoencoding, on pictures without their labels."
+    EXAMPLE: ClassVar[str] = "python -m training.pretrain --dataset uoft-cs/cifar10 --preset cifar-patch4 --epochs 400 --output runs/mae"
+    UNUSED: ClassVar[frozenset[str]] = frozenset({
+        "test_split", "model", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "ema", "early_stopping", "keep",
+        "randaugment", "magnitude", "erasing", "mixup", "cutmix", "mix_probability", "mix_until", "snapshots", "bank"})
+
+    mask_ratio: float = option(0.75, "share of the patches that the encoder does not see", least=0, below=1)
+    normalise_pixels: bool = option(True, "predict each patch with its own mean and spread taken out")
+    decoder_hidden_size: int = option(128, f"width of the decoder, a multiple of {DECODER_HEAD}; it is dropped after pretraining", least=DECODER_HEAD)
+    decoder_layers: int = option(2, "layers of the decoder", least=1)
+    half: bool = option(False, "write the weights in float16: half the size")
+    test_split: str | None = NO_TEST
+    validation_images: int = option(0, "leave out the last this many training pictures, for a fine-tune that chooses on them", least=0)
+    epochs: int = option(400, "passes over the training pictures", least=1)
+    batch_size: int = option(512, "pictures an optimiser step, over all processes and accumulation steps", least=1)
+    optimizer: str = option("muon", "adamw, or muon for the matrices of the encoder's layers and AdamW for the rest", choices=["adamw", "muon"])
+    label_smoothing: float = 0.0
+    beta2: float = option(0.95, "AdamW's second-moment decay", least=0, below=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.decoder_hidden_size % DECODER_HEAD:
+            raise UserError(f"--decoder-hidden-size {self.decoder_hidden_size} is not a multiple of {DECODER_HEAD}: take {self.decoder_hidden_size // DECODER_HEAD * DECODER_HEAD}")
+
+    @classmethod
+    def from_preset(cls, name: str) -> dict:
+        return {setting: value for setting, value in read_preset(name).items() if setting in ARCHITECTURE}
+
+
+def build(config: PretrainConfig, class_names: tuple[str, ...]) -> tuple[ViTMAEForPreTraining, list[str]]:
+    """(a new masked autoencoder in float32, lines to tell the user)."""
+    size = config.image_size or 32
+    check_divisible(size, config.patch_size)
+    torch.manual_seed(config.seed)
+    decoder = dict(decoder_hidden_size=config.decoder_hidden_size, decoder_num_hidden_layers=config.decoder_layers,
+                   decoder_num_attention_heads=config.decoder_hidden_size // DECODER_HEAD, decoder_intermediate_size=4 * config.decoder_hidden_size)
+    encoder = {name: getattr(config, name) for name in ARCHITECTURE} | {"image_size": size}
+    model = ViTMAEForPreTraining(ViTMAEConfig(**encoder, **decoder, mask_ratio=config.mask_ratio, norm_pix_loss=config.normalise_pixels))
+    seen = round((size // config.patch_size) ** 2 * (1 - config.mask_ratio))
+    return model, [f"a new masked autoencoder: {size} px, patch {config.patch_size}, {seen} of {(size // config.patch_size) ** 2} patches seen; "
+                   f"encoder {model.vit.num_parameters() / 1e6:.2f} M parameters, decoder {sum(p.numel() for p in model.decoder.parameters()) / 1e6:.2f} M"]
+
+
+def reconstruct(model, pixel_values: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, None]:
+    """Mean squared error over the hidden patches' pixels. Which ones are hidden follows from the step's seed."""
+    return model(pixel_values=pixel_values).loss, None
+
+
+def finish(run: Run) -> None:
+    """Write model, processor, metrics and a short card. What is learned is measured by fine-tuning, so no accuracy is told."""
+    weights = outcome.shipped_weights(run)
+    outcome.write_weights(run.output, run.model, {name: w.half() for name, w in weights.items()} if run.config.half else weights)
+    run.processor.save_pretrained(run.output)
+    metrics = {"reconstruction_loss": run.progress.history[-1]["train_loss"], **outcome.conditions(run)}
+    report.write_metrics(run.output, metrics)
+    report.write_bytes(run.output / "README.md", card(run, metrics).encode())
+    run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  python -m training.train --model {run.output} --dataset {run.config.dataset} --output …")
+
+
+def card(run: Run, metrics: dict) -> str:
+    config, encoder = run.config, run.model.config
+    data = metrics["dataset"]
+    return f"""---
+license: apache-2.0
+library_name: transformers
+tags: [vit_mae, masked-autoencoder, vit-demo]
+---
+
+# {Path(config.output).name}
+
+A Vision Transformer that was pretrained by masked autoencoding (He et al. 2021, [arXiv:2111.06377](https://arxiv.org/abs/2111.06377)):
+{config.mask_ratio:.0%} of a picture's patches are hidden, and the model fills them in. It has seen no label and gives no answer before it is fine-tuned:
+
+```
+python -m training.train --model {Path(config.output).name} --dataset {data['name']} --output runs/vit
+```
+
+- Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.
+- Data: {data['train_images']:,} pictures of `{data['name']}`, split {data['train_split']}; the pictures of other splits were not read.
+- Trained for {metrics['epochs']} epochs, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{' (each patch normalised)' if config.normalise_pixels else ''}.
+- Its accuracy after fine-tuning was not measured here.
+
+```
+{command(config)}
+```
+"""
+
+
+TASK = Task(build, reconstruct, finish)
+
+
+def main(argv: list[str] | None = None) -> Path:
+    """Pretrain as the command line says; returns the output folder. Raises UserError, or SystemExit(130) when asked to stop."""
+    return carry_out(parse_config(argv, PretrainConfig), TASK)
+
+
+if __name__ == "__main__":
+    cli(main)
