@@ -1,0 +1,162 @@
+"""States on disk: small shards, whole or not there, the newest complete one wins."""
+
+import json
+import resource
+import shutil
+import signal
+from collections import namedtuple
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training import checkpoint
+from training.config import TrainConfig
+from training.optim import WeightAverage, make_optimizers
+from vit_demo.errors import UserError
+
+
+def tensors(seed: int, size: int = 10) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {f"model.t{i}": torch.randn(size, generator=generator) for i in range(3)}
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    state = checkpoint.save(tmp_path, 7, tensors(0), {"step": 7, "history": [{"epoch": 1}]})
+    found, facts = checkpoint.load(checkpoint.newest_complete(tmp_path))
+    assert same(found, tensors(0)) and facts == {"step": 7, "history": [{"epoch": 1}]}
+    assert state.name == "step-00000007" and names(state) == ["manifest.json", "shard-000.safetensors"]
+    manifest = json.loads((state / "manifest.json").read_text())
+    assert manifest["step"] == 7 and manifest["files"] == {"shard-000.safetensors": checkpoint.digest(state / "shard-000.safetensors")}
+
+
+def test_shards_are_small_and_together_hold_everything_once(tmp_path):
+    many = {f"t{i}": torch.full((3, 2**18), float(i)) for i in range(13)}  # 3 MiB each
+    state = checkpoint.save(tmp_path, 1, many, {})
+    files = sorted(state.glob("*.safetensors"))
+    assert len(files) == 4 and all(path.stat().st_size <= 15 * 2**20 for path in files)
+    assert sum(len(load_file(path)) for path in files) == 13 and same(checkpoint.load(state)[0], many)
+    exact = {"a": torch.zeros(15 * 2**18 - 1500), "b": torch.zeros(1000)}  # together just too much for one
+    assert [list(shard) for shard in checkpoint.shards(exact)] == [["a"], ["b"]]
+
+
+def damage(state):
+    path = state / "shard-000.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [
+    damage,
+    lambda state: (state / "shard-000.safetensors").unlink(),
+    lambda state: (state / "manifest.json").unlink(),
+    lambda state: (state / "manifest.json").write_text('{"step": 3, "fi'),
+    lambda state: (state / "manifest.json").write_text("[]"),
+])
+def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path, harm):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, tensors(step), {"step": step})
+    harm(tmp_path / "step-00000002")
+    assert checkpoint.newest_complete(tmp_path).name == "step-00000001"
+    checkpoint.save(tmp_path, 2, tensors(5), {"step": 2})  # the step is done again
+    assert same(checkpoint.load(checkpoint.newest_complete(tmp_path))[0], tensors(5))
+
+
+def test_two_are_kept_and_older_ones_go_only_when_the_new_one_is_whole(tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, tensors(step), {})
+    assert names(tmp_path) == ["step-00000002", "step-00000003"]
+    monkeypatch.setattr(checkpoint.os, "rename", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(UserError, match="cannot save the state: Input/output error"):
+        checkpoint.save(tmp_path, 4, tensors(4), {})
+    assert names(tmp_path) == ["step-00000002", "step-00000003"] and all(map(checkpoint.is_complete, checkpoint.saved(tmp_path)))
+
+
+def test_later_states_that_did_not_load_never_push_out_the_new_one(tmp_path):
+    for step in (1, 5):
+        checkpoint.save(tmp_path, step, tensors(step), {})
+    for step in (5, 6):
+        (tmp_path / f"step-0000000{step}").mkdir(exist_ok=True)
+        (tmp_path / f"step-0000000{step}" / "manifest.json").write_text("{}")
+    (tmp_path / ".writing-00000009").mkdir()
+    assert checkpoint.newest_complete(tmp_path).name == "step-00000001"
+    checkpoint.save(tmp_path, 2, tensors(2), {})
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+    assert checkpoint.newest_complete(tmp_path / "nowhere") is None
+
+
+def test_what_a_killed_save_left_is_no_state_and_goes_away(tmp_path):
+    checkpoint.save(tmp_path, 1, tensors(1), {})
+    shutil.copytree(tmp_path / "step-00000001", tmp_path / ".writing-00000002")
+    assert checkpoint.newest_complete(tmp_path).name == "step-00000001"
+    checkpoint.save(tmp_path, 2, tensors(2), {})
+    assert names(tmp_path) == ["step-00000001", "step-00000002"]
+
+
+def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, tensors(1), {})
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: namedtuple("usage", "free")(2**20))
+    with pytest.raises(UserError, match=r"disk full: saving the state needs 13 MB, .* has 1 MB; the last saved state is intact\. Free space, then --resume"):
+        checkpoint.save(tmp_path, 2, tensors(2, size=2**20), {})
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_the_old_state(tmp_path):
+    checkpoint.save(tmp_path, 1, tensors(1), {})
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:  # the system refuses to write further, as it does on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+        with pytest.raises(UserError, match="cannot save the state: .*The last saved state is intact: free space, then --resume") as refusal:
+            checkpoint.save(tmp_path, 2, tensors(2, size=2**20), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert "\n" not in str(refusal.value) and names(tmp_path) == ["step-00000001"]
+    assert same(checkpoint.load(checkpoint.newest_complete(tmp_path))[0], tensors(1))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_everything_the_next_step_depends_on_is_in_the_state(tmp_path, optimizer):
+    class Vit(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)])
+            self.head = torch.nn.Linear(4, 2)
+            self.config = type("Config", (), {"num_hidden_layers": 2})
+
+        def forward(self, x):
+            return self.head(self.layers[1](self.layers[0](x).relu()))
+
+    def fresh(seed):
+        torch.manual_seed(seed)
+        model = torch.nn.ModuleDict({"vit": Vit()})
+        model.config = model["vit"].config
+        return model, make_optimizers(model, TrainConfig(optimizer=optimizer), fused=False), WeightAverage(model, 0.9)
+
+    def steps(run, first, last):
+        model, optimizers, average = run
+        for step in range(first, last):
+            torch.manual_seed(step)
+            model["vit"](torch.randn(8, 4)).square().mean().backward()
+            for one in optimizers:
+                one.step()
+                one.zero_grad()
+            average.update(step)
+
+    whole, first, second = fresh(0), fresh(0), fresh(1)
+    steps(whole, 0, 6)
+    steps(first, 0, 3)
+    checkpoint.save(tmp_path, 3, checkpoint.flatten(*first), {})
+    checkpoint.restore(checkpoint.load(checkpoint.newest_complete(tmp_path))[0], *second)
+    steps(second, 3, 6)
+    assert same(checkpoint.flatten(*whole), checkpoint.flatten(*second))
+    assert {name.split(".")[0] for name in checkpoint.flatten(*whole)} == {"model", "optimizer", "average"}

@@ -1,0 +1,187 @@
+"""What decays and how fast each layer learns; Muon against the SVD and torch's own; schedule, average and stochastic depth."""
+
+import math
+
+import pytest
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+from training.config import TrainConfig
+from training.optim import (DropPath, Muon, WeightAverage, add_drop_path, learning_rate_factor, make_optimizers, orthogonalise,
+                            parameter_groups, set_learning_rate)
+from vit_demo.errors import UserError
+
+LAYERS = 3
+
+
+@pytest.fixture(scope="module")
+def vit():
+    torch.manual_seed(0)
+    return ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, hidden_size=12, num_hidden_layers=LAYERS, num_attention_heads=2,
+                                               intermediate_size=24, num_labels=3))
+
+
+def told(model, config) -> dict[str, tuple[bool, float, float]]:
+    """Parameter name -> (by Muon?, peak learning rate, decay)."""
+    adamw, muon = parameter_groups(model, config)
+    by_id = {id(p): (which, group["peak"], group["weight_decay"]) for which, groups in ((False, adamw), (True, muon)) for group in groups for p in group["params"]}
+    assert sum(len(group["params"]) for group in adamw + muon) == len(by_id) == len(list(model.parameters()))
+    return {name: by_id[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def test_only_matrices_decay(vit):
+    found = told(vit, TrainConfig(weight_decay=0.05))
+    kept = {name for name, (_, _, decay) in found.items() if decay == 0}
+    norms = {name for name in found if "norm" in name}
+    assert len(norms) == 2 * (2 * LAYERS + 1)
+    assert kept == norms | {name for name in found if name.endswith("bias")} | {"vit.embeddings.cls_token", "vit.embeddings.position_embeddings"}
+    assert {decay for _, _, decay in found.values()} == {0.0, 0.05}
+    assert found["classifier.weight"][2] == found["vit.embeddings.patch_embeddings.projection.weight"][2] == 0.05
+
+
+def test_each_layer_learns_slower_than_the_one_above(vit):
+    found = told(vit, TrainConfig(learning_rate=1.0, layer_decay=0.5))
+    for name, (_, rate, _) in found.items():
+        layer = next((i for i in range(LAYERS) if f".layers.{i}." in name or f".layer.{i}." in name), None)
+        expected = 0.5 ** (LAYERS - layer) if layer is not None else 0.5 ** (LAYERS + 1) if "embeddings" in name else 1.0
+        assert rate == expected, name
+
+
+def test_muon_has_the_matrices_of_the_layers_and_adamw_the_rest(vit):
+    found = told(vit, TrainConfig(optimizer="muon", muon_learning_rate=0.5, muon_weight_decay=0.2, weight_decay=0.1))
+    by_muon = {name for name, (muon, *_) in found.items() if muon}
+    assert by_muon == {name for name, p in vit.named_parameters() if ".layers." in name and p.ndim == 2} and len(by_muon) == 6 * LAYERS
+    assert {found[name] for name in by_muon} == {(True, 0.5, 0.2)} and found["classifier.weight"] == (False, 1e-3, 0.1)
+    adamw, muon = make_optimizers(vit, TrainConfig(optimizer="muon"), fused=False)
+    assert isinstance(adamw, torch.optim.AdamW) and isinstance(muon, Muon)
+
+
+def test_frozen_parameters_belong_to_no_optimiser(vit):
+    try:
+        vit.requires_grad_(False)
+        with pytest.raises(UserError, match="nothing is left to train"):
+            make_optimizers(vit, TrainConfig(), fused=False)
+        vit.classifier.requires_grad_(True)
+        [only] = make_optimizers(vit, TrainConfig(optimizer="muon"), fused=False)
+        assert {id(p) for group in only.param_groups for p in group["params"]} == {id(p) for p in vit.classifier.parameters()}
+    finally:
+        vit.requires_grad_(True)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (12, 30), (30, 12)])
+def test_orthogonalising_keeps_the_directions_and_evens_out_the_lengths(shape):
+    u, _, vh = torch.linalg.svd(torch.randn(4, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    matrices = u * torch.linspace(1, 0.03, min(shape)) @ vh
+    found = orthogonalise(matrices)
+    rotated = u.mT @ found @ vh.mT  # in the matrices' own directions only the diagonal is left
+    lengths = rotated.diagonal(dim1=1, dim2=2)
+    assert (rotated - torch.diag_embed(lengths)).abs().max() < 1e-4
+    assert 0.6 < lengths.min() and lengths.max() < 1.25
+    torch.testing.assert_close(found[:1], orthogonalise(matrices[:1]))  # a matrix alone or among others
+    torch.testing.assert_close(orthogonalise(1000 * matrices), found)
+
+
+def test_muon_moves_as_torchs_own_does():
+    torch.manual_seed(0)
+    start = torch.randn(20, 12)
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    mine = Muon([{"params": [ours], "lr": 0.02, "weight_decay": 0.1}])
+    other = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        ours.grad = torch.randn(20, 12)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        other.step()
+    moved, expected = (ours - start).flatten(), (theirs - start).flatten()
+    assert torch.cosine_similarity(moved, expected, dim=0) > 0.999  # torch iterates in bf16
+    assert abs(moved.norm() / expected.norm() - 1) < 0.02
+
+
+def test_muons_step_is_momentum_then_orthogonalisation_then_decoupled_decay():
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(6, 4)) for _ in range(2)] + [torch.nn.Parameter(torch.randn(4, 4))]
+    before = [w.detach().clone() for w in weights]
+    optimizer = Muon([{"params": weights, "lr": 0.5, "weight_decay": 0.1}])
+    first, second = ([torch.randn_like(w) for w in weights] for _ in range(2))
+    for gradients in (first, second):
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        optimizer.step()
+    for weight, start, g1, g2 in zip(weights, before, first, second, strict=True):
+        momentum, expected = torch.zeros_like(start), start
+        for gradient in (g1, g2):
+            momentum = 0.95 * momentum + 0.05 * gradient
+            update = orthogonalise((0.05 * gradient + 0.95 * momentum)[None])[0]
+            expected = expected * (1 - 0.5 * 0.1) - 0.5 * 0.2 * math.sqrt(max(start.shape)) * update
+        torch.testing.assert_close(weight.detach(), expected)
+    weights[0].grad = None
+    held = weights[0].detach().clone()
+    optimizer.step()
+    assert torch.equal(weights[0], held)  # nothing to learn from: not even decay
+
+
+def test_the_schedule():
+    linear = [learning_rate_factor(step, 10, 0.2, "linear") for step in range(10)]
+    assert linear == pytest.approx([0.5, 1.0, 1.0, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    cosine = [learning_rate_factor(step, 10, 0.2, "cosine") for step in range(10)]
+    assert cosine == pytest.approx([0.5, 1.0] + [0.5 * (1 + math.cos(math.pi * step / 8)) for step in range(8)])
+    assert learning_rate_factor(0, 1, 0.0, "cosine") == 1 and learning_rate_factor(0, 100, 0.0, "linear") == 1
+
+
+def test_every_group_follows_the_schedule_from_its_own_peak(vit):
+    optimizers = make_optimizers(vit, TrainConfig(optimizer="muon", layer_decay=0.5, learning_rate=1.0, muon_learning_rate=2.0), fused=False)
+    set_learning_rate(optimizers, 0.25)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            assert group["lr"] == 0.25 * group["peak"]
+    assert len({group["peak"] for group in optimizers[1].param_groups}) == LAYERS
+
+
+def test_the_average_is_the_exponential_one_with_a_ramp():
+    model = torch.nn.Linear(1, 1, bias=False)
+    frozen = torch.nn.Parameter(torch.tensor(3.0), requires_grad=False)
+    model.register_parameter("frozen", frozen)
+    values = [1.0, 2.0, -1.0, 5.0]
+    model.weight.data.fill_(values[0])
+    average = WeightAverage(model, decay=0.2)
+    expected = values[0]
+    for step, value in enumerate(values):
+        model.weight.data.fill_(value)
+        average.update(step)
+        decay = min(0.2, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        assert average.averages["weight"].item() == pytest.approx(expected)
+    assert list(average.averages) == ["weight"]
+    average.swap()
+    assert model.weight.item() == pytest.approx(expected) and average.averages["weight"].item() == 5.0
+    average.swap()
+    assert model.weight.item() == 5.0 and average.averages["weight"].item() == pytest.approx(expected)
+
+
+def test_a_skipped_branch_is_zero_and_the_others_make_up_for_it():
+    torch.manual_seed(0)
+    branch, dropped = torch.ones(4000, 2, 3), DropPath(0.25)
+    found = dropped(branch)
+    assert found.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert torch.equal(found.amin((1, 2)), found.amax((1, 2)))  # whole pictures
+    assert abs(found.mean() - 1) < 0.03
+    assert torch.equal(dropped.eval()(branch), branch)
+
+
+def test_stochastic_depth_changes_neither_names_nor_answers(vit):
+    pixels = torch.randn(2, 3, 8, 8)
+    names, answers = list(vit.state_dict()), vit.eval()(pixels).logits
+    add_drop_path(vit, 0.4)
+    try:
+        assert [layer.dropout.chance for layer in vit.vit.layers] == pytest.approx([0.0, 0.2, 0.4])
+        assert list(vit.state_dict()) == names and torch.equal(vit.eval()(pixels).logits, answers)
+        vit.train()
+        torch.manual_seed(0)
+        assert not torch.equal(vit(pixels).logits, answers)
+        for layer in vit.vit.layers:
+            layer.dropout.chance = 1 - 1e-9  # every branch is skipped: a layer passes on what it gets
+        hidden = vit(pixels, output_hidden_states=True).hidden_states
+        assert all(torch.equal(hidden[0], later) for later in hidden[1:LAYERS])
+    finally:
+        add_drop_path(vit, 0.0)
+        vit.eval()
