@@ -42,6 +42,8 @@ def pretrained_config(source: str) -> ViTConfig:
         if isinstance(cause, RepositoryNotFoundError):
             raise UserError(f"no model {source!r}: neither a folder here nor a repository you can read (private: hf auth login)") from None
         raise UserError(f"cannot read {source!r}: no config.json there, or no network") from None
+    if not raw:
+        raise UserError(f"{source} holds no config.json: give the folder of a model, or its name on the Hub")
     if raw.get("model_type") not in ("vit", "vit_mae"):
         raise UserError(f"{source} is a {raw.get('model_type') or 'model without model_type'}, not a ViT: choose a repository whose config.json says model_type vit")
     for name in ("image_size", "patch_size"):

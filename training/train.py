@@ -135,7 +135,8 @@ def resume_command(run: Run) -> str:
 
 
 def cli(main: Callable = main) -> None:
-    logging.disable_progress_bar()  # the library's bars for single files; ours tell more
+    logging.disable_progress_bar()  # the library's bars for single files and its table of weights; our lines tell more
+    logging.set_verbosity_error()
     try:
         main()
     except UserError as error:
