@@ -6,6 +6,6 @@ that reproduces a number. Where a reader may ask for more than is shown, `answer
 Chapters know nothing of Gradio: they take a Look and give plain dictionaries.
 """
 
-from vit_demo.chapters import attention, decision, depth, experiments, patches, picture, projection, tokens
+from vit_demo.chapters import attention, decision, depth, experiments, model, patches, picture, projection, tokens
 
-CHAPTERS = (picture, patches, projection, tokens, attention, depth, decision, experiments)
+CHAPTERS = (picture, patches, projection, tokens, attention, depth, decision, experiments, model)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet, whole
+from vit_demo.chapters.scene import Look, live, mono, percent, snippet
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import attention as maths
 
@@ -26,6 +26,7 @@ def scene(look: Look) -> dict:
     query, key = 0, 1 + look.middle
     told = maths.pair(attended, head, query, key)
     everything = attention.numel() <= SENT_WHOLE
+    distances = maths.mean_distance(attention, trace.grid, look.patch)
     story = (
         "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant. Patches do "
         f"the same. Each of the {mono(tokens)} tokens asks all others a question; the answer is a dot product, which is "
@@ -49,7 +50,7 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
             "all": pack(attention, "u16") if everything else None,
             "cls": None if everything else pack(attention[:, :, 0], "u16"),
             "one": None if everything else pack(attention[layer], "u16"),
-            **queries(look, layer),
+            **queries(look, layer), "distances": distances.tolist(), "far": 1.1 * distances.max().item(),
         },
         "check": {"code": snippet(look, body), "value": told.weight.item(),
                   "says": f"The weight that CLS gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: "
@@ -64,8 +65,14 @@ def queries(look: Look, layer: int) -> dict:
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
-    """Another layer was chosen."""
-    layer = min(max(int(question.get("layer", 0)), 0), len(look.trace.attentions) - 1)
+    """Another layer was chosen; or attention is to be rolled out through all of them."""
     attention = look.trace.attentions
+    if question.get("what") == "rollout":
+        fusion = question.get("fusion") if question.get("fusion") in maths.FUSIONS else "mean"
+        rolled = maths.rollout(attention, fusion, min(max(float(question.get("discard", 0)), 0), 0.95))[0]
+        yield {"values": pack(rolled[1:]), "patches": rolled[1:].sum().item()}
+        return
+    layer = question.get("layer")
+    layer = min(max(layer, 0), len(attention) - 1) if isinstance(layer, int) else 0
     one = None if attention.numel() <= SENT_WHOLE else pack(attention[layer], "u16")
     yield {"layer": layer, "one": one, **queries(look, layer)}

@@ -17,7 +17,7 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
     return h("g", { class: `line ${tone}` },
       ...points.map((p, i) => (p.low === undefined ? null : h("line", { class: "spread", x1: at[i][0], x2: at[i][0], y1: py(p.low), y2: py(p.high) }))),
       h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
-      end ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
+      end && name ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
   });
   const labels = x.map((v, i) => (i % Math.ceil(x.length / 7) ? null : h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v)));
   const text = series.map((s) => `${s.name}: ${s.points.map((p) => format(p.mean ?? p)).join(", ")}`).join("; ");

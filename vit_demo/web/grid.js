@@ -87,8 +87,7 @@
     const pen = canvas.getContext("2d");
     canvas.paint = (weights, max) => {
       pen.clearRect(0, 0, canvas.width, canvas.height);
-      const style = getComputedStyle(canvas);
-      const [ground, hue] = [style.getPropertyValue("--cell"), style.getPropertyValue("--strength")];
+      const ground = vit.tone("cell"), hue = vit.tone("strength");
       for (let i = 0; i < rows * cols; i++) {
         const box = [(i % cols) * 8 + 0.5, Math.floor(i / cols) * 8 + 0.5, 7, 7];
         pen.globalAlpha = 1; pen.fillStyle = ground; pen.fillRect(...box);
@@ -124,8 +123,7 @@
     const canvas = h("canvas", { class: `strip ${kind}`, width: cells, height: 1, role: "img", "aria-label": label ?? "a vector, drawn as a strip of cells" });
     canvas.paint = (vector, top) => {
       const pen = canvas.getContext("2d");
-      const style = getComputedStyle(document.querySelector(".vit") ?? document.body);
-      const [up, down] = [style.getPropertyValue("--strength"), style.getPropertyValue("--against")];
+      const up = vit.tone("strength"), down = vit.tone("against");
       const peak = top || Math.max(...vector.map(Math.abs)) || 1;
       pen.clearRect(0, 0, cells, 1);
       for (let i = 0; i < cells; i++) {

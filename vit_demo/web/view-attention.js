@@ -31,6 +31,9 @@ vit.views.attention = (card, data, frame) => {
   card.append(h("div", { class: "tools" }, asker), h("div", { class: "row" },
     h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))));
 
+  const more = vit.attentionMore(data, frame, row);
+  card.append(more);
+
   function pick(layer, head) {
     vit.set({ layer, head });
     if (layer !== here.layer) frame.ask({ what: "layer", layer }, (reply) => {
@@ -73,6 +76,7 @@ vit.views.attention = (card, data, frame) => {
     const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
     sure.mix = order.map((t) => `${number(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
     frame.say(sure);
+    more.draw();
   }
   vit.follow(card, draw);
 };

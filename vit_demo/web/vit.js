@@ -73,6 +73,10 @@ const vit = (() => {
     return values;
   }
 
+  /** A colour of the page by its name in style.css, for canvases: "strength" -> "#0072B2", or its [r, g, b]. */
+  const tone = (name) => getComputedStyle(document.querySelector(".gradio-container")).getPropertyValue(`--${name}`).trim();
+  const rgb = (name) => [1, 3, 5].map((i) => parseInt(tone(name).slice(i, i + 2), 16));
+
   const percent = (p) => (p >= 0.9995 ? "100 %" : p >= 0.0995 ? `${(100 * p).toFixed(0)} %`
     : p >= 0.0005 ? `${(100 * p).toFixed(1)} %` : p > 0 ? "< 0.1 %" : "0 %");
   const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
@@ -133,6 +137,6 @@ const vit = (() => {
   const steps = line(([trigger, where]) => trigger("select", where));
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, percent, number, choice, slider, replace, line, steps, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, choice, slider, replace, line, steps, h, views };
 })();
 window.vit = vit;

@@ -1,0 +1,109 @@
+"""Chapter 9: the model itself: how it was made, how often it is right, and when to believe it."""
+
+import math
+
+from vit_demo.chapters.scene import Look, mono, number, percent, snippet, whole
+
+NAME = "the model"
+TITLE = "How far can you trust it?"
+MOST_CLASSES = 20  # a confusion matrix of more cannot be read
+
+
+def station(classifier) -> str:
+    return f"{parameters(classifier) / 1e6:.1f} M weights"
+
+
+def parameters(classifier) -> int:
+    return sum(p.numel() for p in classifier.model.parameters())
+
+
+def scene(look: Look) -> dict:
+    classifier, config, metrics = look.classifier, look.config, look.classifier.metrics
+    count, confidence = parameters(classifier), look.probabilities.max().item()
+    split, accuracy = measured(metrics)
+    claim = f"{look.label(look.ranked[0])}, {mono(percent(confidence))}"
+    bins = reliability(metrics)
+    like = next((b for b in bins if b["low"] < confidence <= b["high"] and b["count"]), None)
+    story = f"All that this model knows lies in {mono(whole(count))} numbers. "
+    if accuracy is None:
+        story += (f"How good it is has not been measured: no metrics.json lies beside it. Of this picture it claims: "
+                  f"{claim}. Whether such claims hold is exactly what a measurement would say. "
+                  "<code>python -m training.evaluate</code> makes one.")
+    else:
+        story += f"On {split} pictures that it had not learned from, it was right in {mono(percent(accuracy, exact=True))} of cases. "
+        story += (f"Here it claims: {claim}. " + (
+            f"When it was about as sure on {split} pictures ({mono(whole(like['count']))} of them), it was right in "
+            f"{mono(percent(like['accuracy']))}." if like else ""))
+    body = """
+answer = float(sum(parameter.numel() for parameter in model.parameters()))
+"""
+    width, layers = config.hidden_size, config.num_hidden_layers
+    return {
+        "story": story, "view": "model",
+        "equation": f"{layers} layers × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head = <b>{whole(count)}</b> weights",
+        "attempt": "find the pair of classes that it mixes up most, then walk through the samples of those classes: "
+                   "would <em>you</em> have known?" if accuracy is not None else
+                   "load another model from the Hub on the left, and compare what the two say of the same picture.",
+        "data": {"facts": facts(look), "confidence": confidence, "bins": bins, "confusion": confusion(look),
+                 "truth": classifier.labels.index(look.truth) if look.truth in classifier.labels else None,
+                 "said": look.ranked[0]},
+        "check": {"code": snippet(look, body), "value": float(count), "says": "The number of weights, counted."},
+    }
+
+
+def is_share(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
+
+
+def measured(metrics: dict) -> tuple[str, float | None]:
+    """Which pictures it was measured on, and its accuracy; a stranger's metrics.json may hold anything."""
+    for split in ("test", "validation"):
+        if is_share(metrics.get(f"{split}_accuracy")):
+            return split, metrics[f"{split}_accuracy"]
+    return "test", None
+
+
+def reliability(metrics: dict) -> list[dict]:
+    calibration = metrics.get("calibration")
+    bins = calibration.get("bins") if isinstance(calibration, dict) else None
+    good = [{key: b.get(key) for key in ("low", "high", "count", "confidence", "accuracy")}
+            for b in bins if isinstance(b, dict)] if isinstance(bins, list) else []
+    return [b for b in good if is_share(b["low"]) and is_share(b["high"]) and isinstance(b["count"], int) and (
+        b["count"] == 0 or is_share(b["confidence"]) and is_share(b["accuracy"]))]
+
+
+def confusion(look: Look) -> dict | None:
+    """Counts (K,K), rows the truth, with the labels; where there are few enough classes to see."""
+    labels, counts = look.classifier.labels, look.classifier.metrics.get("confusion")
+    if len(labels) > MOST_CLASSES or not isinstance(counts, list) or len(counts) != len(labels):
+        return None
+    if not all(isinstance(row, list) and len(row) == len(labels) and all(isinstance(n, int) and n >= 0 for n in row) for row in counts):
+        return None
+    return {"labels": list(labels), "counts": counts}
+
+
+def facts(look: Look) -> list[list[str]]:
+    """The card in a few lines: what is known, in plain words."""
+    classifier, config, metrics = look.classifier, look.config, look.classifier.metrics
+    rows, cols = look.trace.grid
+    split, accuracy = measured(metrics)
+    dataset = metrics.get("dataset") if isinstance(metrics.get("dataset"), dict) else {}
+    known = [
+        ["name", classifier.name + (f", revision {classifier.revision[:12]}" if classifier.revision else "")],
+        ["shape", f"{config.num_hidden_layers} layers, {config.num_attention_heads} heads, width {config.hidden_size}, "
+                  f"{rows} × {cols} patches of {look.patch} px"],
+        ["weights", whole(parameters(classifier))],
+        ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures"],
+        ["learned from", plain(dataset.get("name")) and f"{plain(dataset['name'])}" + (
+            f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
+        ["started from", plain(metrics.get("base_model")) or (metrics and "random weights")],
+        ["training", isinstance(metrics.get("epochs"), (int, float)) and f"{metrics['epochs']:g} epochs" + (
+            f", {number(metrics['seconds'] / 60, 0)} minutes" if isinstance(metrics.get("seconds"), (int, float)) else "")],
+        ["device", plain(metrics.get("device"))],
+        ["command", plain(metrics.get("command"), 400)],
+    ]
+    return [[name, value] for name, value in known if value]
+
+
+def plain(value, longest: int = 120) -> str | None:
+    return value[:longest] if isinstance(value, str) and value else None

@@ -1,0 +1,38 @@
+// Chapter 9: the facts, the confusion matrix and the reliability diagram.
+vit.views.model = (card, data) => {
+  const { h, percent } = vit;
+  card.append(h("table", { class: "card-facts" }, ...data.facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: name === "command" ? "mono" : "" }, value)))));
+  if (!data.confusion && !data.bins.length) return;
+  const below = h("div", { class: "below measured" });
+  if (data.confusion) below.append(confusion(data.confusion));
+  if (data.bins.length) below.append(reliability(data.bins));
+  card.append(below);
+
+  function confusion({ labels, counts }) {
+    const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell.");
+    const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
+    const worst = Math.max(...counts.flatMap((row, i) => row.filter((_, j) => i !== j).map((n) => n / (sums[i] || 1))), 0.001);
+    const table = h("table", { class: "confusion" }, h("tr", {}, h("th"), ...labels.map((label) => h("th", { scope: "col" }, h("span", {}, label)))),
+      ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, labels[i]), ...row.map((n, j) => {
+        const share = n / (sums[i] || 1), strength = i === j ? share : share / worst;
+        const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of a ${labels[i]} were called ${labels[j]}, ${percent(share)}`; };
+        return h("td", { class: i === data.truth && j === data.said ? "here" : "", tabindex: 0, onpointerenter: tell, onfocus: tell,
+          style: `background: color-mix(in srgb, var(${i === j ? "--strength" : "--against"}) ${Math.round(78 * strength)}%, var(--cell))` }, n || "");
+      }))));
+    return h("figure", {}, h("h3", {}, "What it takes for what"), h("div", { class: "scroll" }, table), caption);
+  }
+
+  function reliability(bins) {
+    const W = 260, pad = 34, px = (v) => pad + (W - pad - 8) * v, py = (v) => W - pad - (W - pad - 8) * v;
+    const used = bins.filter((b) => b.count);
+    const total = used.reduce((a, b) => a + b.count, 0);
+    const gap = used.reduce((a, b) => a + b.count * Math.abs(b.accuracy - b.confidence), 0) / total;
+    return h("figure", {}, h("h3", {}, "When it says 80 %, is it right 80 times in 100?"),
+      h("svg", { class: "chart reliability", viewBox: `0 0 ${W} ${W}`, role: "img", "aria-label": `reliability diagram: ${used.map((b) => `sure ${percent(b.confidence)}, right ${percent(b.accuracy)}`).join("; ")}` },
+        ...[0, 0.5, 1].map((v) => h("g", {}, h("line", { class: "tick", x1: px(0), x2: px(1), y1: py(v), y2: py(v) }), h("text", { x: pad - 5, y: py(v) + 4, "text-anchor": "end" }, percent(v)), h("text", { x: px(v), y: W - pad + 15, "text-anchor": "middle" }, percent(v)))),
+        h("line", { class: "ideal", x1: px(0), y1: py(0), x2: px(1), y2: py(1) }),
+        ...used.map((b) => h("rect", { class: "bin", x: px(b.low) + 1, width: Math.max(1, px(b.high) - px(b.low) - 2), y: py(b.accuracy), height: Math.max(0, py(0) - py(b.accuracy)) })),
+        h("line", { class: "now", x1: px(data.confidence), x2: px(data.confidence), y1: py(0), y2: py(1) })),
+      h("figcaption", {}, `bars: share right, by how sure it was; the line is honesty, orange is this picture. Mean gap ${percent(gap)}.`));
+  }
+};

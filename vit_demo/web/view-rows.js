@@ -1,0 +1,79 @@
+// Chapter 5, below: the whole matrix of a head, how far heads look, and attention rolled out through the layers.
+vit.attentionMore = (data, frame, row) => {
+  const { h, percent, number } = vit;
+  const { rows, cols, layers, heads } = data, tokens = rows * cols + 1;
+  const stage = h("div", { class: "stage" });
+  let draw = null;
+  const parts = [["the whole matrix", matrix], ["how far they look", distance], ["through all layers", rollout]];
+  const open = (index) => { draw = null; stage.replaceChildren(parts[index][1]()); draw?.(); };
+  const node = h("div", { class: "below" }, h("div", { class: "tools" }, vit.choice("more about attention", parts.map(([name]) => name), 0, open)), stage);
+  open(0);
+  node.draw = () => draw?.();
+  return node;
+
+  function head() { return [Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1)]; }
+
+  function matrix() {
+    const canvas = h("canvas", { class: "matrix crisp", width: tokens, height: tokens, role: "img", "aria-label": "attention of every token (row) to every token (column)" });
+    const caption = h("p", { class: "caption mono", "aria-live": "polite" }), box = h("div", { class: "matrix-box" }, canvas, h("i", {}));
+    let shown = null, table = null;
+    draw = () => {
+      const [layer, which] = head(), key = `${layer},${which}`;
+      if (key !== shown) {
+        table = Array.from({ length: tokens }, (_, token) => row(layer, which, token));
+        if (table.some((values) => !values)) { caption.textContent = "waiting for this layer …"; return; }
+        shown = key;
+        const pen = canvas.getContext("2d"), image = pen.createImageData(tokens, tokens);
+        const hue = vit.rgb("strength"), ground = vit.rgb("cell");
+        const peak = table.flatMap((values) => [...values]).sort((a, b) => a - b)[Math.floor(tokens * tokens * 0.995)] || 1;
+        table.forEach((values, i) => values.forEach((v, j) => {
+          const share = Math.min(1, v / peak);
+          image.data.set([...hue.map((c, k) => ground[k] + (c - ground[k]) * share), 255], 4 * (i * tokens + j));
+        }));
+        pen.putImageData(image, 0, 0);
+        caption.textContent = `layer ${layer + 1}, head ${which + 1}: each row sums to 1; point at a cell`;
+      }
+      const line = box.querySelector("i"), token = vit.active() + 1;
+      line.style.top = `${(100 * token) / tokens}%`;
+      line.style.height = `${100 / tokens}%`;
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      const area = canvas.getBoundingClientRect();
+      const [j, i] = [Math.floor(((event.clientX - area.left) / area.width) * tokens), Math.floor(((event.clientY - area.top) / area.height) * tokens)];
+      if (!table?.[i] || j < 0 || j >= tokens) return;
+      const name = (token) => (token ? `patch ${token - 1}` : "CLS");
+      if (i > 0 && vit.state.hover !== i - 1) vit.set({ hover: i - 1 });
+      caption.textContent = `${name(i)} gives ${percent(table[i][j])} to ${name(j)}`;
+    });
+    canvas.addEventListener("pointerleave", () => vit.set({ hover: null }));
+    return h("figure", {}, h("p", { class: "quiet" }, "Rows are the tokens that look, columns those that are looked at; CLS comes first. The orange row is the chosen patch. A diagonal means: looks at itself; a column: all look there."), box, caption);
+  }
+
+  function distance() {
+    const { distances, far } = data;
+    const holder = h("div", { class: "plot" });
+    draw = () => {
+      const [layer, which] = head();
+      holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: far, unit: "layer (up: mean distance in pixels)", format: (v) => number(v, 0), mark: layer + 1, height: 150,
+        series: [...Array(heads).keys()].map((i) => ({ name: i === which ? `head ${i + 1}` : "", tone: i === which ? "strength" : "other", points: distances.map((l) => l[i]) })) }));
+    };
+    return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). Heads that look near act like the small filters of older networks."), holder);
+  }
+
+  function rollout() {
+    const asked = { what: "rollout", fusion: "mean", discard: 0 };
+    const view = vit.picture({ src: data.src, rows, cols, alt: "Attention rolled out from CLS to the patches" }), scale = vit.scale("share of CLS");
+    const note = h("p", { class: "quiet", "aria-live": "polite" });
+    const ask = () => frame.ask(asked, (reply) => {
+      const values = vit.unpack(reply.values), max = Math.max(...values);
+      view.veil(values, max);
+      scale.top(percent(max));
+      note.textContent = `The patches together hold ${percent(reply.patches)}, CLS keeps ${percent(1 - reply.patches)} for itself; together that is 1.`;
+    });
+    ask();
+    return h("div", { class: "row" }, h("figure", {}, view.node, scale),
+      h("div", {}, h("p", { class: "quiet" }, "Attention flows through layers: multiply them all, with the residual path as half of each (Abnar & Zuidema 2020). First the heads are fused; then the weakest weights may be discarded."),
+        h("div", { class: "tools", style: "padding-top:12px" }, vit.choice("fuse heads by", ["mean", "max", "min"], 0, (i) => { asked.fusion = ["mean", "max", "min"][i]; ask(); })),
+        vit.slider("discard weakest", { min: 0, max: 95, step: 5, value: 0, show: (v) => `${v} %` }, (v) => { asked.discard = v / 100; ask(); }), note));
+  }
+};
