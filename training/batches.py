@@ -3,7 +3,9 @@
 Legend: B batch (this process's part of one), H W pixels, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 
@@ -13,17 +15,85 @@ from training.data import Pictures, epoch_order
 from training.randaugment import randaugment
 
 
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """All that is drawn for an epoch."""
+
+    order: torch.Tensor  # (M,)
+    draws: torch.Tensor  # (M, draws)
+    cut: list[bool] | None  # a batch: read by the host, since it decides which operation runs
+    plan: dict[str, torch.Tensor] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Whom each picture of a pass is mixed with, and how."""
+
+    partner: torch.Tensor | None  # (B,) places in the batch; None where the partners come after it
+    labels: torch.Tensor  # (B,) of the partners
+    share: torch.Tensor  # (B,) of oneself
+    centre: torch.Tensor  # (B,2) of the box
+    cut: bool  # cutmix, otherwise mixup
+
+
+def draw(config: TrainConfig, count: int, epoch: int, home: torch.device) -> Tables:
+    """An epoch's tables for `count` pictures, on the device `home`."""
+
+    def moved(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.pin_memory().to(home, non_blocking=True) if home.type == "cuda" else tensor.to(home)
+
+    plan = augment.mix_plan(config, epoch, count, config.batch_size)
+    cut = plan.pop("cut").tolist() if plan else None
+    order, draws = epoch_order(count, config.seed, epoch), augment.epoch_draws(count, config.randaugment, config.seed, epoch)
+    return Tables(moved(order), moved(draws), cut, {name: moved(tensor) for name, tensor in plan.items()} if plan else None)
+
+
+class Ahead:
+    """Draws the next epoch's tables while a GPU works on this one's."""
+
+    def __init__(self, config: TrainConfig, count: int, home: torch.device):
+        self.given, self.home = (config, count), home
+        self.pool = ThreadPoolExecutor(1)
+        self.next: tuple[int, Future] | None = None
+
+    def tables(self, epoch: int) -> Tables:
+        drawn = self.next[1].result() if self.next and self.next[0] == epoch else draw(*self.given, epoch, self.home)
+        if self.home.type == "cuda" and epoch + 1 < self.given[0].epochs:
+            self.next = epoch + 1, self.pool.submit(draw, *self.given, epoch + 1, self.home)
+        return drawn
+
+
+def augmented(levels: torch.Tensor, draws: torch.Tensor, config: TrainConfig, view: augment.View) -> torch.Tensor:
+    """uint8 (B,3,H,W) and each picture's draws -> (B,3,size,size) as the model sees them."""
+    if config.crop_padding or config.flip:
+        padding = round(config.crop_padding * min(levels.shape[-2:]) / 32)
+        levels = augment.crop_and_flip(levels, draws, padding, config.flip)
+    if config.randaugment:
+        levels = randaugment(levels, draws[:, augment.FIRST_OPERATION :], config.magnitude)
+    levels = view.resized(levels)
+    if config.erasing:
+        levels = augment.erase(levels, draws, config.erasing)
+    return view.normalised(levels)
+
+
+def made(levels: torch.Tensor, draws: torch.Tensor, labels: torch.Tensor, mixed: Mixed | None, config: TrainConfig, view: augment.View, classes: int):
+    """uint8 (B,3,H,W), draws, labels -> pixel_values (B,3,size,size), target probabilities (B,K). `levels` and `draws` may go on
+    with the partners' after those of the labels. Compiled on a GPU, where the many small steps would take longer to start than to do."""
+    pixel_values = augmented(levels, draws, config, view)
+    if mixed is None:
+        return pixel_values, augment.soft_targets(labels, labels, torch.ones(len(labels), device=labels.device), classes, config.label_smoothing)
+    partners = pixel_values[len(labels) :] if mixed.partner is None else pixel_values[mixed.partner]
+    pixel_values, share = augment.mix(pixel_values[: len(labels)], partners, mixed.share, mixed.centre, mixed.cut)
+    return pixel_values, augment.soft_targets(labels, mixed.labels, share, classes, config.label_smoothing)
+
+
 class EpochBatches:
     """The same batches for any number of processes and passes, and from any step on."""
 
-    def __init__(self, pictures: Pictures, config: TrainConfig, epoch: int, view: augment.View):
-        self.pictures, self.config, self.view = pictures, config, view
-        home = pictures.labels.device  # of all tables of an epoch
-        self.order = epoch_order(len(pictures), config.seed, epoch).to(home)
-        self.draws = augment.epoch_draws(len(pictures), config.randaugment, config.seed, epoch).to(home)
-        plan = augment.mix_plan(config, epoch, len(pictures), config.batch_size)
-        self.cut = plan.pop("cut").tolist() if plan else None  # read by the host: it decides which operation runs
-        self.plan = {name: tensor.to(home) for name, tensor in plan.items()} if plan else None
+    def __init__(self, pictures: Pictures, config: TrainConfig, epoch: int, view: augment.View, tables: Tables | None = None, made: Callable = made):
+        self.pictures, self.config, self.view, self.make = pictures, config, view, made
+        tables = tables or draw(config, len(pictures), epoch, pictures.labels.device)
+        self.order, self.draws, self.cut, self.plan = tables.order, tables.draws, tables.cut, tables.plan
 
     def __len__(self) -> int:
         return len(self.pictures) // self.config.batch_size
@@ -48,29 +118,13 @@ class EpochBatches:
         """Grey levels of the wanted pictures -> one pass's input."""
         ids, device = self.ids(step), levels.device
         own = ids[part]
-        labels = self.pictures.labels[own].to(device)
-        pixel_values = self.augmented(levels, self.draws[self.wanted(step, part)].to(device))
-        partner_labels, share = labels, torch.ones(len(own), device=device)
+        labels, draws = self.pictures.labels[own].to(device), self.draws[self.wanted(step, part)].to(device)
+        mixed = None
         if self.plan is not None:
             partner, share, centre = (self.plan[name][step, part] for name in ("partner", "share", "centre"))
-            partners = pixel_values[partner.to(device)] if len(own) == len(ids) else pixel_values[len(own) :]
-            partner_labels, share, centre = self.pictures.labels[ids[partner]].to(device), share.to(device), centre.to(device)
-            pixel_values, share = augment.mix(pixel_values[: len(own)], partners, share, centre, self.cut[step])
-        targets = augment.soft_targets(labels, partner_labels, share, len(self.pictures.class_names), self.config.label_smoothing)
-        return pixel_values, targets, labels
-
-    def augmented(self, levels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """uint8 (B,3,H,W) and each picture's draws -> (B,3,size,size) as the model sees them."""
-        config = self.config
-        if config.crop_padding or config.flip:
-            padding = round(config.crop_padding * min(levels.shape[-2:]) / 32)
-            levels = augment.crop_and_flip(levels, draws, padding, config.flip)
-        if config.randaugment:
-            levels = randaugment(levels, draws[:, augment.FIRST_OPERATION :], config.magnitude)
-        levels = self.view.resized(levels)
-        if config.erasing:
-            levels = augment.erase(levels, draws, config.erasing)
-        return self.view.normalised(levels)
+            among = partner.to(device) if len(own) == len(ids) else None
+            mixed = Mixed(among, self.pictures.labels[ids[partner]].to(device), share.to(device), centre.to(device), self.cut[step])
+        return *self.make(levels, draws, labels, mixed, self.config, self.view, len(self.pictures.class_names)), labels
 
 
 def parts(config: TrainConfig, rank: int, processes: int) -> list[slice]:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
+from accelerate.utils import DynamoBackend
 
 from training import checkpoint, loop, outcome
 from training.augment import View
-from training.batches import EpochBatches
+from training.batches import Ahead, EpochBatches, made
 from training.config import TrainConfig
 from training.data import Splits
 from training.model import build
@@ -71,8 +74,18 @@ class Run:
     def view(self) -> View:
         return View.of(self.processor, self.accelerator.device)
 
+    @cached_property
+    def ahead(self) -> Ahead:
+        return Ahead(self.config, len(self.splits.train), self.splits.train.labels.device)
+
+    @cached_property
+    def make(self) -> Callable:
+        """Grey levels to the model's input; compiled when the model is."""
+        compiled = self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO
+        return torch.compile(made, dynamic=False) if compiled else made
+
     def batches(self, epoch: int) -> EpochBatches:
-        return EpochBatches(self.splits.train, self.config, epoch, self.view)
+        return EpochBatches(self.splits.train, self.config, epoch, self.view, self.ahead.tables(epoch), self.make)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[loop.Step]:
         """The steps of an epoch from step `skip` of it on, each done when it is yielded."""
@@ -162,11 +175,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     compiled = config.compile == "yes" or (config.compile == "auto" and cuda)
     if cuda:
         torch.set_float32_matmul_precision("high")
-    try:
-        return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
-                           log_with=config.tracker, project_dir=config.output if config.tracker else None)
-    except ImportError:
-        raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}") from None
+    if config.tracker and LoggerType(config.tracker) not in get_available_trackers():
+        raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
+                       log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"))
 
 
 def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, processor, task: Task = CLASSIFY) -> Run:
