@@ -1,0 +1,61 @@
+"""Put a trained folder into the app as its bundled model: the same files, weights in float16, state left out.
+
+    python -m training.bundle runs/tiny-cpu
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification
+from transformers.utils import logging
+
+from training.publish import check_folder, product_files
+from vit_demo.classifier import BUNDLED, load
+from vit_demo.errors import UserError
+from vit_demo.samples import SAMPLES
+
+MOST_BYTES = 12_000_000
+WEIGHTS = ("config.json", "model.safetensors")
+
+
+def bundle(folder: Path, target: Path = BUNDLED) -> str:
+    """Replaces `target` -> a line about what changed. Raises UserError when the model is too large or float16 changes an answer."""
+    original = check_folder(folder)
+    with tempfile.TemporaryDirectory(dir=target.parent) as aside:
+        small = Path(aside) / "bundled"
+        ViTForImageClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).half().save_pretrained(small)
+        for name, path in product_files(folder).items():
+            if name not in WEIGHTS:
+                (small / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, small / name)
+        size = (small / "model.safetensors").stat().st_size
+        if size > MOST_BYTES:
+            raise UserError(f"{folder}: {size / 1e6:.1f} MB in float16; the app carries at most {MOST_BYTES / 1e6:.0f} MB")
+        images = [Image.open(path).convert("RGB") for path, *_ in SAMPLES]
+        before, after = original.logits(images).softmax(1), load(small).logits(images).softmax(1)
+        if not torch.equal(before.argmax(1), after.argmax(1)):
+            raise UserError(f"{folder}: float16 changes an answer on the samples")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.move(small, target)
+    moved = (before - after).abs().max()
+    return f"{original.name} is bundled: {size / 1e6:.1f} MB; float16 moves a probability by at most {moved:.1e} on {len(images)} samples"
+
+
+def cli() -> None:
+    logging.disable_progress_bar()
+    parser = argparse.ArgumentParser(prog="python -m training.bundle", description="Make a trained folder the model that the app carries and starts with.")
+    parser.add_argument("folder", type=Path, help="an output folder of training.train")
+    try:
+        print(bundle(parser.parse_args().folder))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    cli()
