@@ -19,7 +19,8 @@ def make_processor(config: TrainConfig) -> tuple[ViTImageProcessorPil, list[str]
         size = config.image_size or 32
         processor = ViTImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3)
     else:
-        size = config.image_size or pretrained_config(config.model).image_size
+        own_size = pretrained_config(config.model).image_size
+        size = config.image_size or own_size
         processor = pretrained_processor(config.model)
         if processor.resample not in FILTERS:
             said.append(f"its processor resizes with {Resampling(processor.resample).name.lower()}; this run, and the model it writes, with bicubic")

@@ -109,10 +109,11 @@ class Run:
             raise UserError(loop.diverged("the weights are no longer finite", step, factor, self.config))
 
     def resume(self) -> None:
-        """Go on from the newest complete state, bit for bit. Raises UserError when there is none, or the data or the number of processes changed."""
+        """Go on from the newest complete state, bit for bit. Raises UserError when the data or the number of processes changed."""
         state = checkpoint.newest_complete(self.output / "state")
         if state is None:
-            raise UserError(f"no complete state in {self.output / 'state'}: start again with another --output")
+            self.accelerator.print(f"no complete state in {self.output / 'state'}: starting from the beginning")
+            return
         tensors, facts = checkpoint.load(state)
         processes, data = facts.pop("processes"), facts.pop("data", None)
         if processes != self.accelerator.num_processes:

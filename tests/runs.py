@@ -1,0 +1,60 @@
+"""Tiny runs of training.train: their settings, and children that are started quickly and may be killed."""
+
+import dataclasses
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from training import outcome, train
+
+TINY = ["--preset", "tiny-cpu", "--image-size", "8", "--patch-size", "4", "--hidden-size", "12", "--num-hidden-layers", "2", "--num-attention-heads", "2",
+        "--intermediate-size", "24", "--batch-size", "8", "--epochs", "3", "--bank", "0", "--workers", "1"]
+# Everything that draws random numbers is on.
+RANDOM = ["--drop-path", "0.2", "--mixup", "0.8", "--cutmix", "1", "--mix-probability", "0.8", "--mix-until", "1", "--randaugment", "1", "--erasing", "0.3", "--ema", "0.9"]
+
+
+def flags(dataset: Path, output: Path, *more: str) -> list[str]:
+    return ["--dataset", str(dataset), "--output", str(output), *TINY, *more]
+
+
+def again(output: Path, *more: str) -> list[str]:
+    return ["--output", str(output), "--resume", *more]
+
+
+def weights_only(run) -> None:
+    outcome.write_weights(run.output, run.model, outcome.shipped_weights(run))
+
+
+# Where a test asks for the weights alone: no measuring, no figures.
+QUICK = dataclasses.replace(train.CLASSIFY, finish=weights_only)
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(output) / "model.safetensors")
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def child(arguments: list[str], log: Path) -> multiprocessing.Process:
+    """A process of its own that runs the command line `arguments`, its output in `log`; started from a warm one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.train", "datasets", "accelerate", "transformers"])
+    process = context.Process(target=run_in_child, args=(arguments, str(log)))
+    process.start()
+    return process
+
+
+def run_in_child(arguments: list[str], log: str) -> None:
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    sys.argv[1:] = arguments
+    train.CLASSIFY = QUICK
+    train.cli()
