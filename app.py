@@ -8,14 +8,24 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is i
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
+def between(least: int, most: int):
+    """A whole number within bounds, for argparse."""
+    def number(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
 def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Walk a picture through a Vision Transformer, in your browser.")
     parser.add_argument("--model", default=os.environ.get("VIT_DEMO_MODEL") or None, metavar="FOLDER|USER/NAME[@REVISION]",
                         help="the model that answers: a folder, or one on the Hub, which is loaded while the bundled "
                              "model answers (also: environment variable VIT_DEMO_MODEL; default: the bundled model)")
     parser.add_argument("--host", default=None, help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=None, help="port to listen on (default: the first free from 7860)")
-    parser.add_argument("--threads", type=int, default=1, help="processor threads for the model (default: 1, which is "
+    parser.add_argument("--port", type=between(1, 65535), default=None, help="port to listen on (default: the first free from 7860)")
+    parser.add_argument("--threads", type=between(1, 1024), default=1, help="processor threads for the model (default: 1, which is "
                         "fastest for small pictures)")
     parser.add_argument("--share", action="store_true", help="make a public link through gradio.live")
     return parser.parse_args(argv)
@@ -29,13 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     from vit_demo.models import Models
     from vit_demo.page import build_page, launch_settings
 
-    torch.set_num_threads(max(1, chosen.threads))
+    torch.set_num_threads(chosen.threads)
     try:
         page = build_page(Models(chosen.model))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **launch_settings())
+    except (UserError, OSError) as error:  # OSError: the port or the address is taken or not ours
+        print(f"error: {error}".split("\n")[0], file=sys.stderr)
         sys.exit(2)
-    page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **launch_settings())
 
 
 if __name__ == "__main__":

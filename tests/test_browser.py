@@ -2,14 +2,17 @@
 
 import re
 import shutil
+import threading
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.models import save_model
 from tests.served import serve
+from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS
 from vit_demo.chapters.scene import percent
 from vit_demo.models import Models
@@ -214,3 +217,42 @@ def test_dark_is_dark(open_page, address, query, scheme):
     page = open_page(address + query, color_scheme=scheme)
     assert page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).backgroundColor") == "rgb(20, 23, 27)"
     page.close()
+
+
+def test_models_from_the_hub_arrive_while_the_bundled_one_answers(hub, open_page, folder, tmp_path_factory):
+    """First the one that --model names, held back for a while; then one that the visitor types; then one that is not there."""
+    others = [save_model(tmp_path_factory.mktemp("hub") / name, patch=patch) for name, patch in (("slow", 8), ("typed", 16))]
+    for other in others:
+        HfApi().create_repo(f"page-{other.name}")
+        HfApi().upload_folder(repo_id=f"{hub.user}/page-{other.name}", folder_path=other)
+    slow, typed = (f"{hub.user}/page-{other.name}" for other in others)
+    go_on = threading.Event()
+
+    def load(source, **options):
+        if source == slow:
+            assert go_on.wait(60)
+        return classifier.load(folder if source is None else source, **options)
+
+    models = Models(slow, load)
+    picture = Image.open(SAMPLES[0][0])
+    with serve(models) as served:
+        page = open_page(served)
+        assert bars(page) == expected_bars(folder, picture)
+        assert slow in page.inner_text("#model-line") and "Loading" in page.inner_text("#model-line")
+        go_on.set()
+        page.wait_for_selector("[data-chapter='2']:has-text('16 of 8×8')")
+        assert bars(page) == expected_bars(others[0], picture)
+        assert page.inner_text("#model-line").startswith(slow)
+        page.click("#models > button")
+        page.fill("#models input", typed)
+        page.click("#models button:has-text('Load')")
+        page.wait_for_selector("[data-chapter='2']:has-text('4 of 16×16')")
+        assert bars(page) == expected_bars(others[1], picture)
+        page.fill("#models input", f"{hub.user}/nobody-knows")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#model-line:has-text('nobody-knows')")
+        page.wait_for_selector("#model-line:not(:has-text('Loading'))")
+        assert "Traceback" not in page.inner_text("#model-line") and bars(page) == expected_bars(others[1], picture)
+        choose(page, 5)
+        assert bars(page) == expected_bars(others[1], Image.open(SAMPLES[5][0]))
+        page.close()

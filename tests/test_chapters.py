@@ -126,4 +126,4 @@ def test_a_question_that_makes_no_sense_is_answered_all_the_same(question, look)
 
 
 def test_percent_shows_what_matters():
-    assert [percent(p) for p in (1, 0.9996, 0.31274, 0.0237, 0.00009, 0)] == ["100 %", "100 %", "31 %", "2.4 %", "< 0.1 %", "0 %"]
+    assert [percent(p).replace("\u00a0", " ") for p in (1, 0.9996, 0.31274, 0.0237, 0.00009, 0)] == ["100 %", "100 %", "31 %", "2.4 %", "< 0.1 %", "0 %"]

@@ -65,14 +65,16 @@ def queries(look: Look, layer: int) -> dict:
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
-    """Another layer was chosen; or attention is to be rolled out through all of them."""
+    """Attention rolled out; or another layer's queries and keys, of a large model its weights and one token's row in all heads."""
     attention = look.trace.attentions
     if question.get("what") == "rollout":
         fusion = question.get("fusion") if question.get("fusion") in maths.FUSIONS else "mean"
         rolled = maths.rollout(attention, fusion, min(max(float(question.get("discard", 0)), 0), 0.95))[0]
         yield {"values": pack(rolled[1:]), "patches": rolled[1:].sum().item()}
         return
-    layer = question.get("layer")
-    layer = min(max(layer, 0), len(attention) - 1) if isinstance(layer, int) else 0
-    one = None if attention.numel() <= SENT_WHOLE else pack(attention[layer], "u16")
-    yield {"layer": layer, "one": one, **queries(look, layer)}
+    layer, token = (min(max(question[name], 0), most - 1) if isinstance(question.get(name), int) else 0
+                    for name, most in (("layer", len(attention)), ("token", attention.shape[-1])))
+    reply = {"layer": layer, "token": token, **queries(look, layer)}
+    if attention.numel() > SENT_WHOLE:
+        reply |= {"one": pack(attention[layer], "u16"), "row": pack(attention[:, :, token], "u16")}
+    yield reply

@@ -12,7 +12,7 @@ from vit_demo.draw import data_uri, pack, picture
 from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
 
-MINUS = "−"
+MINUS, SPACE = "−", "\u00a0"  # a number and its unit stay on one line
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,14 +102,14 @@ def pixels(look: Look) -> dict:
 def percent(share: float, exact: bool = False) -> str:
     """At the precision that matters: 31 %, 2.4 %, < 0.1 %. The same rule as in web/vit.js. `exact`: 94.12 %."""
     if exact:
-        return f"{100 * share:.2f} %"
+        return f"{100 * share:.2f}{SPACE}%"
     if share >= 0.9995:
-        return "100 %"
+        return f"100{SPACE}%"
     if share >= 0.0995:
-        return f"{100 * share:.0f} %"
+        return f"{100 * share:.0f}{SPACE}%"
     if share >= 0.0005:
-        return f"{100 * share:.1f} %"
-    return "< 0.1 %" if share > 0 else "0 %"
+        return f"{100 * share:.1f}{SPACE}%"
+    return f"<{SPACE}0.1{SPACE}%" if share > 0 else f"0{SPACE}%"
 
 
 def number(value: float, digits: int = 2) -> str:

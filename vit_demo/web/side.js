@@ -24,7 +24,7 @@
   }
 
   function answer(side) {
-    const bars = h("ol", { class: "bars", "aria-label": "most probable classes" });
+    const bars = h("ol", { class: "bars", "aria-label": "most probable classes", style: `--label: clamp(66px, ${0.9 * Math.max(...side.top.map(([label]) => label.length))}ch, 45%)` });
     const most = side.top.length;
     const draw = (k) => bars.replaceChildren(...side.top.slice(0, k).map(([label, p]) => h("li", {},
       h("span", { class: "label", title: label }, label),

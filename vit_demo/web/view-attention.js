@@ -4,7 +4,7 @@ vit.views.attention = (card, data, frame) => {
   const { rows, cols, layers, heads } = data;
   const count = rows * cols, tokens = count + 1;
   const all = data.all && vit.unpack(data.all);
-  const cls = data.cls && vit.unpack(data.cls);
+  let rest = data.cls && { token: 0, row: vit.unpack(data.cls) }; // of a large model: one token's row in every head
   let here = { layer: data.layer, one: data.one && vit.unpack(data.one), query: vit.unpack(data.query), key: vit.unpack(data.key) };
   let fromCls = true;
 
@@ -12,7 +12,7 @@ vit.views.attention = (card, data, frame) => {
   function row(layer, head, token) {
     if (all) return all.subarray(((layer * heads + head) * tokens + token) * tokens).subarray(0, tokens);
     if (here.one && layer === here.layer) return here.one.subarray((head * tokens + token) * tokens).subarray(0, tokens);
-    return token === 0 ? cls.subarray((layer * heads + head) * tokens).subarray(0, tokens) : null;
+    return rest.token === token ? rest.row.subarray((layer * heads + head) * tokens).subarray(0, tokens) : null;
   }
 
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
@@ -24,7 +24,7 @@ vit.views.attention = (card, data, frame) => {
   for (let layer = 0; layer < layers; layer++) for (let head = 0; head < heads; head++) {
     const canvas = vit.thumb(rows, cols);
     const button = h("button", { type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}`, "data-layer": layer, "data-head": head,
-      onclick: () => pick(layer, head) }, canvas, `${layer + 1} · ${head + 1}`);
+      onclick: () => pick(layer, head) }, canvas, heads > 6 ? `${layer + 1}·${head + 1}` : `${layer + 1} · ${head + 1}`);
     thumbs.push({ layer, head, canvas, button });
     grid.append(button);
   }
@@ -34,10 +34,17 @@ vit.views.attention = (card, data, frame) => {
   const more = vit.attentionMore(data, frame, row);
   card.append(more);
 
-  function pick(layer, head) {
-    vit.set({ layer, head });
-    if (layer !== here.layer) frame.ask({ what: "layer", layer }, (reply) => {
+  const pick = (layer, head) => vit.set({ layer, head });
+  let wanted = { layer: data.layer, token: 0 };
+  /** Another layer's queries and keys come when it is chosen; a large model's weights too, when a patch is chosen, not pointed at. */
+  function fetch(layer, token) {
+    if (all || vit.state.hover !== null) token = wanted.token;
+    if (layer === wanted.layer && token === wanted.token) return;
+    wanted = { layer, token };
+    frame.ask({ what: "look", ...wanted }, (reply) => {
       here = { layer: reply.layer, one: reply.one && vit.unpack(reply.one), query: vit.unpack(reply.query), key: vit.unpack(reply.key) };
+      if (reply.row) rest = { token: reply.token, row: vit.unpack(reply.row) };
+      painted = null;
       draw();
     });
   }
@@ -47,6 +54,7 @@ vit.views.attention = (card, data, frame) => {
   function draw() {
     const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1);
     const token = fromCls ? 0 : vit.active() + 1;
+    fetch(layer, token);
     const weights = row(layer, head, token);
     if (!weights) return;
     const patches = weights.subarray(1);
@@ -57,7 +65,7 @@ vit.views.attention = (card, data, frame) => {
       painted = token;
       thumbs.forEach((thumb) => {
         const small = row(thumb.layer, thumb.head, token)?.subarray(1);
-        thumb.canvas.style.visibility = small ? "" : "hidden";
+        thumb.canvas.style.opacity = small ? 1 : 0.25;
         if (small) thumb.canvas.paint(small, Math.max(...small));
       });
     }

@@ -4,6 +4,7 @@ vit.views.depth = (card, data, frame) => {
   const { rows, cols, layers } = data, count = rows * cols;
   const best = vit.unpack(data.best), tops = vit.unpack(data.tops);
   let cosines = vit.unpack(data.cosines), at = data.at, layer = layers;
+  const brightest = best.reduce((a, b) => Math.max(a, b), 0);
   const steps = [...Array(layers + 1).keys()];
 
   const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches say ${data.label} by themselves` });
@@ -36,8 +37,8 @@ vit.views.depth = (card, data, frame) => {
       lines.replaceChildren(vit.lines({ x: steps, top: 1, unit: "layer", mark: layer,
         series: data.curves.map((points, i) => ({ name: data.classes[i], points, tone: i ? "other" : "strength" })) }));
       const shares = best.subarray(layer * count, (layer + 1) * count);
-      view.veil(shares, 1);
-      scale.top("100 %");
+      view.veil(shares, brightest);
+      scale.top(percent(brightest));
     }
     const says = told(p + 1), cls = told(0), say = ([name, share]) => `${name} ${percent(share)}`;
     caption.textContent = `patch ${p}: ${says.map(say).join(" · ")}`;

@@ -77,8 +77,8 @@ const vit = (() => {
   const tone = (name) => getComputedStyle(document.querySelector(".gradio-container")).getPropertyValue(`--${name}`).trim();
   const rgb = (name) => [1, 3, 5].map((i) => parseInt(tone(name).slice(i, i + 2), 16));
 
-  const percent = (p) => (p >= 0.9995 ? "100 %" : p >= 0.0995 ? `${(100 * p).toFixed(0)} %`
-    : p >= 0.0005 ? `${(100 * p).toFixed(1)} %` : p > 0 ? "< 0.1 %" : "0 %");
+  const percent = (p) => (p >= 0.9995 ? "100\u00a0%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}\u00a0%`
+    : p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : p > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%");
   const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
 
   /** A segmented choice that works by mouse and by arrow keys. */
