@@ -1,5 +1,6 @@
 """What decays and how fast each layer learns; Muon against the SVD and torch's own; schedule, average and stochastic depth."""
 
+import copy
 import math
 
 import pytest
@@ -118,6 +119,28 @@ def test_muons_step_is_momentum_then_orthogonalisation_then_decoupled_decay():
     held = weights[0].detach().clone()
     optimizer.step()
     assert torch.equal(weights[0], held)  # nothing to learn from: not even decay
+
+
+def test_momentum_in_half_the_size_comes_back_bit_for_bit():
+    def optimizer_of(weight):
+        return Muon([{"params": [weight], "lr": 0.1}], kept=torch.bfloat16)
+
+    torch.manual_seed(0)
+    start, gradients = torch.randn(6, 4), [torch.randn(6, 4) for _ in range(4)]
+    whole = torch.nn.Parameter(start.clone())
+    optimizer = optimizer_of(whole)
+    for number, gradient in enumerate(gradients):
+        whole.grad = gradient
+        optimizer.step()
+        if number == 1:
+            stopped, state = torch.nn.Parameter(whole.detach().clone()), copy.deepcopy(optimizer.state_dict())
+    resumed = optimizer_of(stopped)
+    resumed.load_state_dict(state)
+    assert resumed.state[stopped]["momentum"].dtype == torch.bfloat16
+    for gradient in gradients[2:]:
+        stopped.grad = gradient
+        resumed.step()
+    assert torch.equal(stopped, whole)
 
 
 def test_the_schedule():
