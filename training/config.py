@@ -174,7 +174,7 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
     settings = read_yaml(saved, kind)
     for name, value in named.items():
-        if name not in RUN_ONLY and settings.get(name) != value:
+        if name not in RUN_ONLY | {"dataset"} and settings.get(name) != value:  # it may lie elsewhere now: its fingerprint is compared
             raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
     return kind(**{**settings, **named})
 
