@@ -7,7 +7,7 @@
       const ribbon = props.value;
       if (!ribbon) return;
       vit.address({ chapter: ribbon.chapter });
-      const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("ol", {},
+      const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("h1", { class: "unseen" }, "ViT Demo"), h("ol", {},
         ...ribbon.stations.map(([name, shape], index) => h("li", {}, h("button", { type: "button", "data-chapter": index + 1, "data-key": `chapter-${index}`,
           "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => vit.steps.ask([trigger, { chapter: index + 1 }]) },
           h("b", {}, name), h("span", { class: "mono" }, shape))))));

@@ -10,7 +10,7 @@ vit.views.decision = (card, data, frame) => {
     const top = Math.max(...logits);
     const powers = logits.map((v) => Math.exp((v - top) / temperature));
     const sum = powers.reduce((a, b) => a + b, 0), peak = Math.max(...logits.map(Math.abs));
-    table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "logit", "", "softmax", ""].map((t) => h("th", { scope: "col" }, t)))), h("tbody", {}, ...data.order.map((index, i) => {
+    table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "logit", "", "softmax", ""].map((t) => t ? h("th", { scope: "col" }, t) : h("td")))), h("tbody", {}, ...data.order.map((index, i) => {
       const v = logits[index], p = powers[index] / sum;
       return h("tr", {}, h("td", { class: "name" }, data.names[i]), h("td", {}, h("span", { class: "both" }, h("i", { class: v < 0 ? "minus" : "", style: `width:${50 * Math.abs(v) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }))),
         h("td", { class: "mono" }, number(v)), h("td", {}, h("span", { class: "bar" }, h("i", { style: `width:${100 * p}%` }))), h("td", { class: "mono" }, percent(p)));

@@ -21,7 +21,7 @@ vit.games.heads = (stage, data, frame) => {
       cell.setAttribute("aria-pressed", off.has(key) ? "true" : "false");
       cell.setAttribute("aria-label", `layer ${layer + 1}, head ${head + 1}${off.has(key) ? ", switched off" : ""}${change === undefined ? "" : `, alone off: ${number(100 * change, 1)} points`}`);
       cell.firstChild.textContent = change === undefined ? "…" : number(100 * change, 1);
-      cell.style.background = change === undefined ? "" : `color-mix(in srgb, var(${change < 0 ? "--strength" : "--against"}) ${Math.round(70 * Math.abs(change) / peak)}%, var(--cell))`;
+      cell.style.background = change === undefined ? "" : `color-mix(in srgb, var(${change < 0 ? "--strength" : "--against"}) calc(${(Math.abs(change) / peak).toFixed(3)} * var(--full)), var(--cell))`;
     });
   }
   function hear(reply) {

@@ -18,7 +18,7 @@ vit.views.picture = (card, data, frame) => {
     const rgb = [0, 1, 2].map(at);
     swatch.style.background = `rgb(${rgb.map(Math.round)})`;
     const value = (c) => (rgb[c] * data.scale - data.mean[c]) / data.std[c];
-    table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "byte", "rescaled", "normalised"].map((t) => h("th", { scope: "col" }, t)))),
+    table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "byte", "rescaled", "normalised"].map((t) => t ? h("th", { scope: "col" }, t) : h("td")))),
       h("tbody", {}, ...["red", "green", "blue"].map((name, c) => h("tr", {}, h("td", {}, name),
         h("td", { class: "mono" }, Math.round(rgb[c])), h("td", { class: "mono" }, number(rgb[c] * data.scale, 3)),
         h("td", { class: "mono" }, number(value(c), 3))))));
