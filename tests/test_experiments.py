@@ -1,0 +1,90 @@
+"""The experiments of chapter 8 against what they claim to do."""
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from tests.models import save_model
+from tests.test_draw import unpack
+from vit_demo.chapters import decision, experiments
+from vit_demo.chapters.scene import Look
+from vit_demo.classifier import load
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    classifier = load(save_model(tmp_path_factory.mktemp("experiments") / "model"))
+    return Look(classifier, trace(classifier, Image.open(SAMPLES[0][0])))
+
+
+def last(look, **question) -> dict:
+    return list(experiments.answer(look, question))[-1]
+
+
+def test_keeping_all_patches_changes_nothing(look):
+    reply = last(look, what="erase", kept=list(range(64)))
+    assert reply["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-5)
+    assert reply["top"][0][0] == look.classifier.labels[look.ranked[0]]
+
+
+def test_keeping_none_gives_every_picture_the_same_answer(look):
+    other = Look(look.classifier, trace(look.classifier, Image.open(SAMPLES[9][0])))
+    assert last(look, what="erase", kept=[])["top"] == last(other, what="erase", kept=[])["top"]
+
+
+def test_the_revealed_patches_are_enough(look):
+    reply = last(look, what="reveal", kept=[0, 1, 2])
+    again = last(look, what="erase", kept=reply["order"])
+    assert again["top"][0][0] == look.classifier.labels[look.ranked[0]] and len(reply["order"]) == reply["needed"]
+    assert 0 <= reply["overlap"] <= 1
+
+
+def test_each_head_alone_is_the_same_as_switching_it_off(look):
+    changes = last(look, what="each")["changes"]
+    for layer, head in ((0, 0), (2, 1)):
+        alone = last(look, what="heads", off=[[layer, head]])
+        assert alone["p"] - look.probabilities.max().item() == pytest.approx(changes[layer][head], abs=1e-5)
+    assert last(look, what="heads", off=[])["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-5)
+
+
+def test_switches_that_do_not_exist_are_left_alone(look):
+    assert last(look, what="heads", off=[[9, 9], [-1, 0], "x", [0]])["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-5)
+
+
+def test_the_duel_ends_with_every_map_and_random(look):
+    reply = last(look, what="duel")
+    assert list(reply["maps"]) == [*experiments.DUEL, "random"] and len(reply["scores"]) == len(reply["maps"])
+    assert all(len(unpack(values)) == 64 for values in reply["maps"].values())
+
+
+def with_extras(tmp_path, look, **tensors) -> Look:
+    classifier = load(save_model(tmp_path / "model"))
+    save_file(tensors, classifier.files / "extras.safetensors")
+    return Look(classifier, look.trace)
+
+
+def test_a_picture_is_nearest_to_itself(look, tmp_path):
+    bank = torch.randn(20, 3, 48).half()
+    bank[7] = look.trace.hidden_states[1:, 0]
+    beside = with_extras(tmp_path, look, bank=bank, bank_labels=torch.arange(20) % 10,
+                         bank_thumbnails=torch.zeros(20, 3, 32, 32, dtype=torch.uint8))
+    for layer in (1, 3):
+        first = last(beside, what="nearest", layer=layer)["found"][0]
+        assert first["cosine"] == pytest.approx(1, abs=1e-3) and first["label"] == look.classifier.labels[7]
+    assert last(look, what="nearest", layer=3)["found"] is None
+
+
+def test_a_bank_of_another_shape_is_left_alone(look, tmp_path):
+    beside = with_extras(tmp_path, look, bank=torch.zeros(20, 9, 48), bank_labels=torch.zeros(20, dtype=torch.long),
+                         bank_thumbnails=torch.zeros(20, 3, 32, 32, dtype=torch.uint8))
+    assert experiments.scene(beside)["data"]["bank"] == 0
+
+
+def test_the_energy_table_places_the_picture(look, tmp_path):
+    energy = -look.trace.logits.logsumexp(-1).item()
+    beside = with_extras(tmp_path, look, energies=torch.tensor([energy - 2, energy - 1, energy + 1, energy + 2]))
+    assert "50\u00a0%" in decision.scene(beside)["story"]
+    assert "table of energies" in decision.scene(look)["story"]
