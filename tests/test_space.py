@@ -2,16 +2,12 @@
 
 import itertools
 import os
-import socket
-import subprocess
 import sys
-import time
 
-import httpx
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, metadata_load, snapshot_download
 
-from tests.served import call, upload
+from tests.started import answer, free_port, started
 from tests.tiny import save_tiny_model
 from vit_demo import space
 from vit_demo.classifier import load
@@ -185,28 +181,10 @@ def test_it_starts_as_spaces_start_it_and_shows_the_model(hub, model, name, fold
     """The Space's own files, nothing else, in the environment of a Gradio Space; on every address, so on 127.0.0.2 too."""
     publish(name, model)
     there = snapshot_download(name, repo_type="space", local_dir=tmp_path / "space")
-    with socket.create_server(("", 0)) as free:
-        port = free.getsockname()[1]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **hub.env(), "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1",
                    "SYSTEM": "spaces", "SPACE_ID": name, "SPACE_AUTHOR_NAME": hub.user, "GRADIO_SERVER_NAME": "0.0.0.0",
-                   "GRADIO_SERVER_PORT": str(port), "GRADIO_NUM_PORTS": "1", **variables(name)}
-    path, address = SAMPLES[0][0], f"http://127.0.0.2:{port}"
-    with open(tmp_path / "log", "w+") as log, subprocess.Popen([sys.executable, "app.py"], cwd=there, env=environment, stdout=log, stderr=log) as app:
-        try:
-            answer = ask_until(address, path, load(folder).labels, app)
-        finally:
-            app.terminate()
-        log.seek(0)
-        assert answer == pytest.approx(dict(load(folder).top_k(open_picture(path), 3)), abs=1e-5), log.read()
-
-
-def ask_until(address, path, labels, app, seconds=120) -> dict:
-    """The answer of /predict, once the model has taken over that has these labels."""
-    deadline, answer = time.monotonic() + seconds, {}
-    while set(answer) != set(labels) and app.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.3)
-        try:
-            answer = call(address, "predict", upload(address, path.name, path.read_bytes()), 3)[1]
-        except httpx.TransportError:
-            continue  # not listening yet
-    return answer
+                   "GRADIO_SERVER_PORT": str(port := free_port()), "GRADIO_NUM_PORTS": "1", **variables(name)}
+    path, expected = SAMPLES[0][0], dict(load(folder).top_k(open_picture(SAMPLES[0][0]), 10))
+    with started([sys.executable, "app.py"], there, environment, tmp_path / "log") as app:
+        told = answer(app, f"http://127.0.0.2:{port}", path, 10, set(expected))
+    assert told == pytest.approx(expected, abs=1e-5), (tmp_path / "log").read_text()

@@ -46,12 +46,17 @@ def bundle(folder: Path, target: Path = BUNDLED) -> str:
     return f"{original.name} is bundled: {size / 1e6:.1f} MB; float16 moves a probability by at most {moved:.1e} on {len(images)} samples"
 
 
-def cli() -> None:
+def main(argv: list[str] | None = None) -> None:
+    """As the command line says. Raises UserError with one line."""
     logging.disable_progress_bar()
     parser = argparse.ArgumentParser(prog="python -m training.bundle", description="Make a trained folder the model that the app carries and starts with.")
     parser.add_argument("folder", type=Path, help="an output folder of training.train")
+    print(bundle(parser.parse_args(argv).folder))
+
+
+def cli() -> None:
     try:
-        print(bundle(parser.parse_args().folder))
+        main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
