@@ -32,7 +32,8 @@ def scene(look: Look) -> dict:
     story = (
         f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class. "
         f"These are the logits. Softmax makes shares of them that sum to 1: e to the power of each, divided by all together. "
-        f"{look.label(first)} has logit {mono(number(logits[first].item()))} and {look.label(second)} {mono(number(logits[second].item()))}, "
+        f"{look.label(first)} has logit {mono(number(logits[first].item()))} and {look.label(second)} "
+        f"{mono(number(logits[second].item()))}, "
         f"so {look.label(first)} is {mono(number(odds, 1) if odds < 1000 else 'over 1,000')} times as likely. "
         + none_of_them(look))
     body = f"""
@@ -67,8 +68,8 @@ def none_of_them(look: Look) -> str:
                 "the model.")
     energy = uncertainty.energy(look.trace.logits).item()
     share = uncertainty.percentile(energy, energies) / 100
-    return (f"Is it any of them at all? Its energy, {mono(number(energy))}, is higher than that of {mono(percent(share))} of held-out "
-            "pictures; near 100 % would mean: like none of the classes.")
+    return (f"Is it any of them at all? Its energy, {mono(number(energy))}, is higher than that of {mono(percent(share))} of "
+            "held-out pictures; near 100 % would mean: like none of the classes.")
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:

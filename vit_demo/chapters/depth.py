@@ -28,11 +28,13 @@ def scene(look: Look) -> dict:
     added = lens.contributions(look.model, trace.hidden_states)
     lengths = lens.norms(trace.hidden_states)
     half = len(leads) // 2
+    settled = (f"After layer {mono(decided)} it says {look.label(best)} and keeps to it" if decided
+               else f"It keeps saying {look.label(best)}")
     story = (
         f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token. So we may stop early and read "
         f"them as if they were the last: this is the logit lens. Before the first layer the class token would say "
-        f"{look.label(early)}, whatever the picture. " + (f"After layer {mono(decided)} it says {look.label(best)} and keeps to it: "
-        if decided else f"It keeps saying {look.label(best)}: ") + f"{mono(percent(look.probabilities[best].item()))} in the end. Patches can be read the same way: after layer "
+        f"{look.label(early)}, whatever the picture. {settled}: {mono(percent(look.probabilities[best].item()))} in the end. "
+        f"Patches can be read the same way: after layer "
         f"{live('layer', kind='')}, patch {live('patch', kind='')} by itself says {live('says', kind='w')}.")
     body = f"""
 with torch.no_grad():

@@ -57,7 +57,8 @@ answer = logits.softmax(-1)[{best}].item()
             **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(),
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
-            "duel": [[name, METHODS[name].title, METHODS[name].source] for name in DUEL] + [["random", "A random order", "what every map must beat"]],
+            "duel": [[name, METHODS[name].title, METHODS[name].source] for name in DUEL]
+            + [["random", "A random order", "what every map must beat"]],
         },
         "check": {"code": snippet(look, body), "value": kept,
                   "says": f"What remains of {look.classifier.labels[best]} with every second patch dropped: {percent(kept)}."},
@@ -161,6 +162,8 @@ def alike(look: Look, question: dict) -> Iterator[dict]:
         yield {"what": "nearest", "found": None}
         return
     cosines, rows = nearest(look.trace.hidden_states[layer, 0], bank["bank"][:, layer - 1])
+    labels = [look.classifier.labels[label] for label in bank["bank_labels"][rows].tolist()]
+    pictures = [data_uri(picture(bank["bank_thumbnails"][row])) for row in rows]
     yield {"what": "nearest", "layer": layer, "found": [
-        {"src": data_uri(picture(bank["bank_thumbnails"][row])), "cosine": cosine,
-         "label": look.classifier.labels[int(bank["bank_labels"][row])]} for cosine, row in zip(cosines.tolist(), rows.tolist(), strict=True)]}
+        {"src": src, "cosine": cosine, "label": label}
+        for src, cosine, label in zip(pictures, cosines.tolist(), labels, strict=True)]}

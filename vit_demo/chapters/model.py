@@ -30,7 +30,8 @@ def scene(look: Look) -> dict:
                   f"{claim}. Whether such claims hold is exactly what a measurement would say. "
                   "<code>python -m training.evaluate</code> makes one.")
     else:
-        story += f"On {split} pictures that it had not learned from, it was right in {mono(percent(accuracy, exact=True))} of cases. "
+        story += (f"On {split} pictures that it had not learned from, it was right in "
+                  f"{mono(percent(accuracy, exact=True))} of cases. ")
         story += (f"Here it claims: {claim}. " + (
             f"When it was about as sure on {split} pictures ({mono(whole(like['count']))} of them), it was right in "
             f"{mono(percent(like['accuracy']))}." if like else ""))
@@ -40,7 +41,8 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
     width, layers = config.hidden_size, config.num_hidden_layers
     return {
         "story": story, "view": "model",
-        "equation": f"{layers} layers × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head = <b>{whole(count)}</b> weights",
+        "equation": f"{layers} layers × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head "
+                    f"= <b>{whole(count)}</b> weights",
         "attempt": "find the pair of classes that it mixes up most, then walk through the samples of those classes: "
                    "would <em>you</em> have known?" if accuracy is not None else
                    "load another model from the Hub on the left, and compare what the two say of the same picture.",
@@ -75,9 +77,10 @@ def reliability(metrics: dict) -> list[dict]:
 def confusion(look: Look) -> dict | None:
     """Counts (K,K), rows the truth, with the labels; where there are few enough classes to see."""
     labels, counts = look.classifier.labels, look.classifier.metrics.get("confusion")
-    if len(labels) > MOST_CLASSES or not isinstance(counts, list) or len(counts) != len(labels):
-        return None
-    if not all(isinstance(row, list) and len(row) == len(labels) and all(isinstance(n, int) and n >= 0 for n in row) for row in counts):
+    def whole_row(row) -> bool:
+        return isinstance(row, list) and len(row) == len(labels) and all(isinstance(n, int) and n >= 0 for n in row)
+
+    if len(labels) > MOST_CLASSES or not isinstance(counts, list) or len(counts) != len(labels) or not all(map(whole_row, counts)):
         return None
     return {"labels": list(labels), "counts": counts}
 

@@ -20,7 +20,7 @@ def scene(look: Look) -> dict:
     story = (
         f"Your file has {mono(f'{image.width} × {image.height}')} pixels. "
         + (f"The model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
-           + (f"; {mono(percent(kept))} of its pixels' worth remains. " if kept < 1 else ". ") if resized
+           + (f": {mono(percent(kept))} as many pixels are left. " if kept < 1 else ". ") if resized
            else "That is just the size that this model was made for, so nothing is resized. ")
         + f"Each pixel is three numbers from 0 to 255: red, green and blue. They are divided by "
         f"{mono(f'{1 / scale:.0f}')}, then shifted and stretched so that typical values lie around 0. "
@@ -28,7 +28,8 @@ def scene(look: Look) -> dict:
     row, column = height * 2 // 5, width // 2
     equation = (
         f"x = (byte ÷ {1 / scale:.0f} − mean) ÷ std<br>"
-        f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = {live('value')}")
+        f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = "
+        f"{live('value')}")
     body = f"""
 answer = pixels[0, 0, {row}, {column}].item()  # red of row {row}, column {column}
 """

@@ -40,7 +40,8 @@ answer = (layer.weight.flatten(1)[0] @ x + layer.bias[0]).item()  # filter 0
         "attempt": "walk through the filters with the slider. Which ones look for colour, which for edges? "
                    f"The first 8 components below hold {first} of what all {width} filters can tell apart.",
         "data": {
-            **pixels(look), "dimensions": width, "shown": shown, "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),
+            **pixels(look), "dimensions": width, "shown": shown,
+            "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),
             "tokens": pack(look.trace.patch_embeddings, "u16"),
             "components": pack(signed_pictures(components.filters), "u8"),
             "explained": [percent(share) for share in components.explained.tolist()],

@@ -70,7 +70,8 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
     logits = positions.jigsaw_logits(look.model, patches, order, how if how in positions.POSITIONS else "stay")[0]
     probabilities = logits.softmax(-1)
     top = probabilities.topk(min(3, len(probabilities)))
+    names = [look.classifier.labels[i] for i in top.indices.tolist()]
     yield {
-        "order": order.tolist(), "positions": how, "top": [[look.classifier.labels[i], p] for i, p in zip(top.indices.tolist(), top.values.tolist())],
+        "order": order.tolist(), "positions": how, "top": [list(pair) for pair in zip(names, top.values.tolist(), strict=True)],
         "was": probabilities[best].item(), "largest": (logits - look.trace.logits).abs().max().item(),
     }

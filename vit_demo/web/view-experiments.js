@@ -13,9 +13,10 @@ vit.games = {
   erase(stage, data, frame) {
     const { h, percent } = vit;
     const count = data.rows * data.cols;
-    let kept = new Set(Array(count).keys()), fewest = null;
+    let kept = new Set(Array(count).keys()), fewest = null, mine = true;
     const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "Click a patch to take it away", pick: (patch) => {
       if (kept.has(patch)) kept.delete(patch); else kept.add(patch);
+      mine = true;
       turn();
     } });
     const out = h("div", { class: "result", "aria-live": "polite" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i"));
@@ -25,7 +26,7 @@ vit.games = {
     function hear(reply) {
       if (reply.what === "erase") {
         const still = reply.top[0][0] === data.label;
-        if (still && (fewest === null || kept.size < fewest)) fewest = kept.size;
+        if (mine && still && (fewest === null || kept.size < fewest)) fewest = kept.size;
         out.replaceChildren(h("p", {}, h("b", {}, `${reply.top[0][0]}, ${percent(reply.top[0][1])}`), ` with ${kept.size} of ${count} patches; ${data.label} has ${percent(reply.p)}.`),
           h("p", { class: "quiet" }, fewest === null ? `It has not said ${data.label} yet.` : `Your fewest that still say ${data.label}: ${fewest}.`));
       } else {
@@ -35,6 +36,7 @@ vit.games = {
         const marked = kept.size;
         note.textContent = `The map's own best ${marked} patches and yours: ${percent(reply.overlap)} in common (intersection over union). By its order, ${reply.needed} ${reply.needed === 1 ? "patch is" : "patches are"} enough to say ${data.label}.`;
         kept = new Set(reply.order);
+        mine = false;
         turn();
       }
     }
