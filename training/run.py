@@ -1,5 +1,6 @@
 """One training run: all that belongs together while it goes on, and how it is saved, resumed, validated."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,10 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
-from accelerate.utils import DynamoBackend
+from accelerate.utils import DynamoBackend, LoggerType, parse_flag_from_env
 
 from training import checkpoint, loop, outcome
 from training.augment import View
@@ -171,15 +171,18 @@ def peak_memory() -> int:
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """accelerate owns device, precision, compilation and launch. On a GPU: bf16 and compiled; on a CPU: float32."""
-    cuda = PartialState().device.type == "cuda"
+    cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
     compiled = config.compile == "yes" or (config.compile == "auto" and cuda)
     if cuda:
         torch.set_float32_matmul_precision("high")
     if config.tracker and LoggerType(config.tracker) not in get_available_trackers():
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
-                       log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"))
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
+                              log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"))
+    if accelerator.num_processes < int(os.environ.get("WORLD_SIZE", 1)):
+        raise UserError(f"{os.environ['WORLD_SIZE']} processes were launched that do not know of each other: on CPUs set ACCELERATE_USE_CPU=true")
+    return accelerator
 
 
 def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, processor, task: Task = CLASSIFY) -> Run:
