@@ -24,10 +24,13 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
     (f"https://huggingface.co/user/name/resolve/{SHA}/a/b.json", "user/name", SHA),
     (f"https://huggingface.co/user/name/commit/{SHA}", "user/name", SHA),
     ("https://huggingface.co/user/name/discussions/3", "user/name", None),
-    (f"{constants.ENDPOINT}/user/name/tree/dev", "user/name", "dev"),
 ])
 def test_understood(text, id, revision):
     assert parse(text) == Address(id, revision)
+
+
+def test_a_page_of_another_hub_is_understood_where_that_hub_is_used():
+    assert parse(f"{constants.ENDPOINT}/user/name/tree/dev") == Address("user/name", "dev")
 
 
 def test_a_revision_beside_the_name_wins():
