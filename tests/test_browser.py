@@ -242,7 +242,7 @@ def test_models_from_the_hub_arrive_while_the_bundled_one_answers(hub, open_page
         go_on.set()
         page.wait_for_selector("[data-chapter='2']:has-text('16 of 8×8')")
         assert bars(page) == expected_bars(others[0], picture)
-        assert page.inner_text("#model-line").startswith(slow)
+        assert page.inner_text("#model-line").startswith(f"Answering: {slow}")
         page.click("#models > button")
         page.fill("#models input", typed)
         page.click("#models button:has-text('Load')")

@@ -42,7 +42,7 @@ def test_the_caveat_is_always_there_and_an_upload_has_no_truth(classifier):
 def test_the_model_line_names_who_answers_and_what_became_of_the_other(classifier):
     loading = SimpleNamespace(classifier=None, problem="user/x: there is no such model", line=lambda: "user/x: there is no such model")
     models = SimpleNamespace(get=lambda source: classifier, wanted=loading)
-    assert "model answers" in side.model_line(models, Visit()) and "no such model" in side.model_line(models, Visit())
+    assert "Answering: model" in side.model_line(models, Visit()) and "no such model" in side.model_line(models, Visit())
     models.wanted = None
     assert "no such model" not in side.model_line(models, Visit())
 

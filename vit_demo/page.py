@@ -133,11 +133,11 @@ def build_page(models: Models) -> gr.Blocks:
         ribbon = mount("ribbon", elem_id="ribbon")
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
+                line = gr.HTML(elem_id="model-line", apply_default_css=False)
                 left = mount("side", elem_id="side")
                 own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", show_label=False, height=96,
                              placeholder="your own picture: drop, or click", alt_text="the picture you gave", buttons=[],
                              elem_id="upload")
-                line = gr.HTML(elem_id="model-line", apply_default_css=False)
                 with gr.Accordion("Another model", open=False, elem_id="models"):
                     name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)
                     load = gr.Button("Load", size="sm")

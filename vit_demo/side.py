@@ -58,7 +58,7 @@ def model_line(models: Models, visit: Visit) -> str:
     """Which model answers, and what became of the one that was asked for."""
     answers, wanted = models.get(visit.source), models.wanted
     revision = f", revision {answers.revision[:8]}" if answers.revision else ""
-    text = f"{describe(answers)} answers{revision}."
+    text = f"Answering: {describe(answers)}{revision}."
     if answers.note:
         text += f" {answers.note}"
     if wanted is not None and answers is not wanted.classifier:
@@ -68,5 +68,5 @@ def model_line(models: Models, visit: Visit) -> str:
 
 def describe(classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
-    name = "The bundled model" if classifier.name == "bundled" else classifier.name
+    name = "the bundled model" if classifier.name == "bundled" else classifier.name
     return name + (f" ({percent(accuracy)} of the test pictures right)" if isinstance(accuracy, float) else "")

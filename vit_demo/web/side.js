@@ -49,6 +49,8 @@
           "aria-label": `sample ${index}, true label ${label}${verdict === undefined ? "" : verdict ? ", the model is right" : ", the model is wrong"}`,
           onclick: () => vit.steps.ask([trigger, { sample: index }]) },
           h("img", { src, alt: "", width: 32, height: 32 }), h("span", { class: verdict === false ? "wrong" : "" }, label + mark));
-      }));
+      }),
+      h("button", { type: "button", class: "own", "data-key": "own", "aria-label": "a picture of your own", onclick: () => document.querySelector("#upload input[type=file]")?.click() },
+        h("b", { "aria-hidden": "true" }, "+"), h("span", {}, "yours")));
   }
 })();

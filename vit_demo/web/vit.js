@@ -121,11 +121,19 @@ const vit = (() => {
   }
 
   /** One thing at a time is asked of the server; while it works, only the newest wish waits. */
-  function line(send, patience = 20000) {
-    let busy = false, next = null, timer = null;
-    const go = (wish) => { busy = true; clearTimeout(timer); timer = setTimeout(free, patience); send(wish); };
+  function line(send, patience = 20000, shown = () => {}) {
+    let busy = false, next = null, timer = null, patient = null;
+    const go = (wish) => {
+      busy = true;
+      clearTimeout(timer);
+      timer = setTimeout(free, patience);
+      patient = setTimeout(() => shown(true), 250);
+      send(wish);
+    };
     function free() {
       clearTimeout(timer);
+      clearTimeout(patient);
+      shown(false);
       busy = false;
       const wish = next;
       next = null;
@@ -134,7 +142,8 @@ const vit = (() => {
     return { ask: (wish) => { if (busy) next = wish; else go(wish); }, free, forget: () => { next = null; }, get busy() { return busy; } };
   }
   /** All that changes the place (sample, chapter) goes through here: the ribbon's answer says that it has happened. */
-  const steps = line(([trigger, where]) => trigger("select", where));
+  const steps = line(([trigger, where]) => trigger("select", where), 20000,
+    (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
 
   const views = {};
   return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, choice, slider, replace, line, steps, h, views };
