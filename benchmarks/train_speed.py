@@ -51,7 +51,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--image-size", type=int, help="pixels a side that the model sees (default: the shape's own); the pictures are 32 px")
     parser.add_argument("--seconds", type=float, default=20.0, help="measuring time for each of the four (default: %(default)s), warm-up not counted")
     parser.add_argument("--pictures", type=int, help="random pictures to train on (default: 10 batches, at least 5,000)")
-    parser.add_argument("--optimizer", choices=["adamw", "muon"], help="ours and limit (default: muon for a preset that uses it, otherwise adamw, the Trainer's)")
+    parser.add_argument("--optimizer", default="adamw", choices=["adamw", "muon"], help="ours and limit (default: %(default)s, the Trainer's)")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16"], help="ours and limit; float32 also takes bf16 from trainer_tuned")
     parser.add_argument("--compile", default="auto", choices=["auto", "yes", "no"], help="ours and limit; no also takes it from trainer_tuned")
     parser.add_argument("--only", nargs="+", default=MODES, choices=MODES, help="measure only these")
@@ -65,8 +65,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     recipe = read_preset(RECORD)
     shape = SHAPES.get(args.model_shape) or read_preset(args.model_shape)
     shape = {name: shape[name] for name in SHAPES["vit-tiny"]}
-    optimizer = args.optimizer or ("adamw" if args.model_shape in SHAPES else read_preset(args.model_shape).get("optimizer", "adamw"))
-    changed = dict(optimizer=optimizer, batch_size=args.batch_size, precision=args.precision, compile=args.compile, epochs=10**6, preset=RECORD,
+    changed = dict(optimizer=args.optimizer, batch_size=args.batch_size, precision=args.precision, compile=args.compile, epochs=10**6, preset=RECORD,
                    mix_until=1.0, snapshots=0, bank=0, output="unused")
     return TrainConfig(**{**recipe, **shape, **({"image_size": args.image_size} if args.image_size else {}), **changed})
 
