@@ -4,7 +4,7 @@
 
 What is tried stands in benchmarks/record.yaml and cannot change on the way. Run the same command again to go on where it
 stopped. --parts FOLDER leaves there what the rest of the run needs, in files of at most 15 MiB; on another machine,
---from-parts FOLDER begins from them.
+--from-parts FOLDER begins from them. The last line is JSON.
 """
 
 import argparse
@@ -113,17 +113,14 @@ class Record:
         if not any(entry.items() <= line.items() for line in noted):
             report.record_test_read(entry, self.reads)
 
-    def verdict(self) -> str:
-        """Whether to ship: by validation, never by test."""
-        found = json.loads(self.recipe.read_text())["validation_accuracy"]
-        tests = [stage.metrics["test_accuracy"] for stage in self.finals]
-        history = report.read_metrics(BUNDLED).get("history", []) if BUNDLED.is_dir() else []
+    def result(self) -> dict:
+        """What came out. The better validation accuracy ships, whatever the test says."""
+        chosen = max(json.loads(self.recipe.read_text())["validation_accuracy"].values())
+        history = report.read_metrics(BUNDLED).get("history", [])
         bundled = next((entry["validation_accuracy"] for entry in reversed(history) if "validation_accuracy" in entry), None)
-        best = max(found.values())
-        said = f"test accuracy {', '.join(f'{value:.2%}' for value in tests)} ({len(tests)} seed(s)); validation of the recipe {best:.2%}"
-        if bundled is not None and best <= bundled:
-            return f"{said}; the bundled model's is {bundled:.2%}: it stays"
-        return f"{said}; the bundled model's is {'unknown' if bundled is None else f'{bundled:.2%}'}: ship it with\n  python -m training.bundle {self.finals[0].folder}"
+        return {"done": True, "recipe": self.declared, "validation_accuracy": chosen, "bundled_validation_accuracy": bundled,
+                "ship": bundled is None or chosen > bundled, "folder": str(self.finals[0].folder),
+                "test_accuracy": [stage.metrics["test_accuracy"] for stage in self.finals], "seeds": self.plan["final"]["seeds"]}
 
     def needed(self) -> list[Path]:
         """The files that the rest of the run reads: newest states of what is unfinished, results of what is finished."""
@@ -206,7 +203,12 @@ def main(argv: list[str] | None = None) -> bool:
     if args.parts:
         parts = pack(record.needed(), args.output, args.parts)
         print(f"{len(parts)} parts, {sum(part.stat().st_size for part in parts) / 2**20:.1f} MiB, in {args.parts}")
-    print(record.verdict() if done else "the time is up; run the same command again to go on")
+    result = record.result() if done else {"done": False}
+    if not done:
+        print("the time is up, and all is saved; run the same command again to go on")
+    elif result["ship"]:
+        print(f"ship it: python -m training.bundle {result['folder']}")
+    print(json.dumps(result))
     return done
 
 

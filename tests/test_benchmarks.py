@@ -118,7 +118,10 @@ def test_the_record_run_keeps_its_protocol(command, tmp_path, monkeypatch, capsy
     assert len(order) == 4
     [read] = [json.loads(line) for line in (tmp_path / "reads.jsonl").read_text().splitlines()]
     assert read["accuracy"] == final["test_accuracy"] and {"date", "model", "command", "seed", "note"} <= set(read)
-    assert "python -m training.bundle" in capsys.readouterr().out
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["done"] and result["test_accuracy"] == [final["test_accuracy"]] and result["seeds"] == [3]
+    assert result["validation_accuracy"] == max(recipe["validation_accuracy"].values())
+    assert result["ship"] == (result["validation_accuracy"] > (result["bundled_validation_accuracy"] or 0))
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump({**PLAN, "final": {"epochs": 3, "seeds": [3]}}))
     with pytest.raises(UserError, match="the plan is not the one"):
@@ -129,13 +132,13 @@ def test_a_run_moves_between_machines_without_a_trace(command, tmp_path, monkeyp
     monkeypatch.setitem(PLAN, "candidates", {"moving": PLAN["candidates"]["moving"]})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
     assert command("whole")
-    here, stops = "part0", 0
-    while not command(here, "--minutes", "0.0002", "--parts", str(tmp_path / f"parts{stops}"), *(["--from-parts", str(tmp_path / f"parts{stops - 1}")] if stops else [])):
-        monkeypatch.setattr(record_run, "FINISHING", -0.0005)  # a little time for a step
-        stops += 1
-        here = f"part{stops}"
-        assert stops < 40
-    assert stops >= 4
+    stops = iter([True, False, True, False, True, True, False])  # in pretraining, in choosing, twice in the final run
+    monkeypatch.setattr(record_run, "perform", lambda module, arguments: perform(module, [*arguments[:-1], "1e-6" if next(stops) else "0"]))
+    here, moves = "machine0", 0
+    while not command(here, "--parts", str(tmp_path / f"parts{moves}"), *(["--from-parts", str(tmp_path / f"parts{moves - 1}")] if moves else [])):
+        moves += 1
+        here = f"machine{moves}"
+    assert moves == 4 and not list(stops)
     one, other = (load_file(tmp_path / name / "final-seed3" / "model.safetensors") for name in ("whole", here))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
