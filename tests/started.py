@@ -26,7 +26,7 @@ def started(words: list[str], folder: Path, environment: dict[str, str], log: Pa
             program.terminate()
 
 
-def says(program: subprocess.Popen, log: Path, wanted: str, seconds: float = 60) -> str:
+def says(program: subprocess.Popen, log: Path, wanted: str, seconds: float = 120) -> str:
     """All it has said, once `wanted` is among it."""
     deadline = time.monotonic() + seconds
     while wanted not in log.read_text() and program.poll() is None and time.monotonic() < deadline:
@@ -35,7 +35,7 @@ def says(program: subprocess.Popen, log: Path, wanted: str, seconds: float = 60)
     return log.read_text()
 
 
-def answer(program: subprocess.Popen, address: str, picture: Path, k: int, labels: set[str], seconds: float = 120) -> dict:
+def answer(program: subprocess.Popen, address: str, picture: Path, k: int, labels: set[str], seconds: float = 300) -> dict:
     """What /predict says, once the model has taken over that has these labels alone."""
     deadline, told = time.monotonic() + seconds, {}
     while not (told and set(told) <= labels) and program.poll() is None and time.monotonic() < deadline:
