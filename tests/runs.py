@@ -4,10 +4,12 @@ import dataclasses
 import multiprocessing
 import os
 import sys
+import threading
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from training import outcome, train
 
@@ -52,6 +54,7 @@ def child(arguments: list[str], log: Path) -> multiprocessing.Process:
 
 
 def run_in_child(arguments: list[str], log: str) -> None:
+    tqdm.set_lock(threading.RLock())  # its own is one between processes, which a killed one would leave behind
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)

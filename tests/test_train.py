@@ -1,11 +1,13 @@
 """The whole command, on a few small pictures: what it writes, what it refuses, and that stopping it changes nothing."""
 
+import contextlib
 import json
 import os
 import random
 import signal
 import time
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -163,14 +165,26 @@ def test_stopped_at_any_step_and_resumed_gives_the_very_same_weights(step, datas
     assert {**state[1], "seconds": 0} == {**whole[1], "seconds": 0}  # history and sums as well
 
 
+@pytest.mark.proof
+@pytest.mark.parametrize("step", [step for step in range(1, STEPS) if step not in (1, 4, 6, 17)])
+def test_stopped_at_every_other_step_too(step, dataset, uninterrupted, tmp_path, monkeypatch, quick, seen):
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(SystemExit):
+            main(flags(dataset, tmp_path / "run", *RANDOM))
+    main(again(tmp_path / "run"))
+    assert same_weights(tmp_path / "run", uninterrupted[0]) and seen == uninterrupted[1]
+
+
 def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(dataset, uninterrupted, tmp_path, quick):
     main(flags(dataset, tmp_path / "same", *RANDOM, "--save-every", "4"))  # saving does not change anything
     main(flags(dataset, tmp_path / "other", *RANDOM, "--seed", "1"))
     assert same_weights(tmp_path / "same", uninterrupted[0]) and not same_weights(tmp_path / "other", uninterrupted[0])
 
 
-def test_streamed_pictures_give_the_very_same_weights(dataset, uninterrupted, tmp_path, quick, capsys):
-    main(flags(dataset, tmp_path / "run", *RANDOM, "--resident-gb", "0"))
+def test_streamed_pictures_give_the_very_same_weights(dataset, uninterrupted, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    main(flags(dataset, tmp_path / "run", *RANDOM, "--resident-gb", "0", "--bank", "6"))
     assert "are more than --resident-gb 0: 1 workers stream them" in capsys.readouterr().out
     assert same_weights(tmp_path / "run", uninterrupted[0])
 
@@ -223,12 +237,14 @@ def test_killed_while_it_saves_fifty_times(dataset, uninterrupted, tmp_path, qui
 
 
 def test_the_first_signal_saves_and_leaves_with_130_the_second_leaves_at_once(dataset, tmp_path):
-    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000"), tmp_path / "log")
+    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000", "--resident-gb", "0"), tmp_path / "log")
     wait_for(process, lambda: checkpoint.saved(tmp_path / "run" / "state"))
-    os.kill(process.pid, signal.SIGINT)
+    for reached in [process, *psutil.Process(process.pid).children()]:  # a terminal's Ctrl-C reaches the workers too
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(reached.pid, signal.SIGINT)
     process.join(60)
     told = (tmp_path / "log").read_text()
-    assert process.exitcode == 130 and "finishing the step and saving; once more leaves at once" in told and "Traceback" not in told
+    assert process.exitcode == 130 and told.count("finishing the step and saving; once more leaves at once") == 1 and "Traceback" not in told
     assert f"--output {tmp_path / 'run'} --resume" in told
     step = int(told.split("stopped after step ")[1].split()[0])
     assert checkpoint.newest_complete(tmp_path / "run" / "state").name == f"step-{step:08d}"
@@ -273,6 +289,7 @@ def test_early_stopping_ships_the_best_weights_and_resuming_does_not_go_further(
     assert all(torch.equal(best[name], tensor) for name, tensor in shipped[1].items())
     main(again(tmp_path / "run"))
     assert next(accuracies) == 0.9  # nobody asked for a fifth
+    assert "is finished: nothing is left to do" in capsys.readouterr().out  # and the test pictures are not read again
 
 
 # What goes wrong

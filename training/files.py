@@ -3,6 +3,7 @@
 Legend: M pictures, B a batch of them, H W pixels.
 """
 
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -73,7 +74,8 @@ class Files:
         """Lists of picture numbers (B,) -> uint8 (B,3,H,W) on the device, decoded ahead by the workers."""
         loader = torch.utils.data.DataLoader(
             self, batch_sampler=(ids.tolist() for ids in requests), num_workers=self.workers, collate_fn=as_it_is,
-            pin_memory=self.device.type == "cuda", generator=torch.Generator())  # its own, so that no draw of the run shifts
+            pin_memory=self.device.type == "cuda", worker_init_fn=leave_signals_alone,
+            generator=torch.Generator())  # its own, so that no draw of the run shifts
         for pixels in loader:
             if isinstance(pixels, UserError):
                 raise pixels
@@ -85,6 +87,12 @@ class Files:
             return torch.stack([to_tensor(self[number], self.shape, self.resample) for number in numbers])
         except UserError as error:
             return error
+
+
+def leave_signals_alone(worker: int) -> None:
+    """Ctrl-C is for the run: a worker that took over its handlers would answer too, and not end when it is told to."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def as_it_is(pixels):

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DynamoBackend, LoggerType, parse_flag_from_env
+from accelerate.utils import DistributedType, DynamoBackend, LoggerType, parse_flag_from_env
 
 from training import checkpoint, loop, outcome
 from training.augment import View
@@ -180,6 +180,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
                               log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"))
+    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(f"{accelerator.distributed_type.value} splits the model, and here each process keeps a whole one: choose plain multi-GPU in accelerate config")
     if accelerator.num_processes < int(os.environ.get("WORLD_SIZE", 1)):
         raise UserError(f"{os.environ['WORLD_SIZE']} processes were launched that do not know of each other: on CPUs set ACCELERATE_USE_CPU=true")
     return accelerator

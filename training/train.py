@@ -43,6 +43,9 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
         return run.output
     if config.resume:
         run.resume()
+        if run.finished and (run.output / "README.md").is_file():  # the last file that finishing writes
+            accelerator.print(f"{run.output} is finished: nothing is left to do")
+            return run.output
     elif accelerator.is_main_process:
         write_settings(config)
     if config.tracker:
