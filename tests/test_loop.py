@@ -77,10 +77,13 @@ def test_a_step_is_smoothed_cross_entropy_clipped_and_adamw(model, pictures, acc
 
 
 def test_four_passes_make_the_step_of_one(model, pictures, accelerator):
-    mixed = dict(mixup=0.8, cutmix=1.0, randaugment=2, erasing=0.5, warmup=0.0, optimizer="muon")
+    def descent(model):
+        return [torch.optim.SGD([{"params": list(model.parameters()), "peak": 1.0}], lr=1.0)]  # sees how large a gradient is
+
+    mixed = dict(mixup=0.8, cutmix=1.0, randaugment=2, erasing=0.5, warmup=0.0, clip=0.0)
     one, four = copy.deepcopy(model), copy.deepcopy(model)
-    whole = steps_of(one, pictures, accelerator, TrainConfig(batch_size=8, accumulation=1, **mixed))
-    parted = steps_of(four, pictures, accelerator, TrainConfig(batch_size=8, accumulation=4, **mixed))
+    whole = steps_of(one, pictures, accelerator, TrainConfig(batch_size=8, accumulation=1, **mixed), optimizers=descent(one))
+    parted = steps_of(four, pictures, accelerator, TrainConfig(batch_size=8, accumulation=4, **mixed), optimizers=descent(four))
     for a, b in zip(whole, parted, strict=True):
         torch.testing.assert_close(a.loss, b.loss, rtol=0, atol=1e-6)
         assert a.correct == b.correct
@@ -119,6 +122,7 @@ def test_skipping_steps_gives_the_rest_of_the_epoch(model, pictures, accelerator
     optimizers = make_optimizers(model, config, fused=False)
     whole = steps_of(model, pictures, accelerator, config, epoch=1, optimizers=optimizers)
     assert [step.number for step in whole] == [5, 6, 7, 8, 9]
+    assert [step.learning_rate_factor for step in whole] == [learning_rate_factor(n, 25, config.warmup, config.schedule) for n in range(5, 10)]
     rest = steps_of(model, pictures, accelerator, config, epoch=1, skip=3, optimizers=optimizers)
     assert [step.number for step in rest] == [8, 9]
     ids = EpochBatches(pictures, config, 1, VIEW)
