@@ -51,11 +51,19 @@ class Watch(TrainerCallback):
         return control
 
 
-def measure(model, processor, pictures, pace: Pace, **arguments) -> Pace:
-    """Train `model` with the Trainer on `pictures` until the pace is known. `arguments` are TrainingArguments' own."""
+def usual(processor, folder: str):
+    """The same processor as the class that a user of this machine gets for it."""
+    processor.save_pretrained(folder)
+    try:
+        return AutoImageProcessor.from_pretrained(folder)
+    except ImportError:  # some versions of transformers need torchvision to choose one
+        return processor
+
+
+def measure(model, processor, pictures, pace: Pace, **arguments) -> dict:
+    """Train `model` with the Trainer on `pictures` until the pace is known -> the facts. `arguments` are TrainingArguments' own."""
     with tempfile.TemporaryDirectory() as folder:
-        processor.save_pretrained(folder)
-        processor = AutoImageProcessor.from_pretrained(folder)  # the class that a user of this machine gets
+        processor = usual(processor, folder)
 
         def transform(examples: dict) -> dict:
             inputs = processor([image.convert("RGB") for image in examples["image"]], return_tensors="pt")
@@ -65,7 +73,7 @@ def measure(model, processor, pictures, pace: Pace, **arguments) -> Pace:
         settings = TrainingArguments(folder, per_device_train_batch_size=pace.batch_size, max_steps=10**6, save_strategy="no", report_to="none",
                                      disable_tqdm=True, remove_unused_columns=False, use_cpu=pace.device.type == "cpu", **arguments)
         Trainer(model, settings, data_collator=collate, train_dataset=dataset, callbacks=[Watch(pace)]).train()
-    return pace
+    return {"processor": type(processor).__name__, "arguments": arguments, **pace.facts}
 
 
 def cores() -> int:

@@ -129,8 +129,7 @@ def measure(mode: str, config: TrainConfig, pictures: Pictures, seconds: float) 
     del run
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_float32_matmul_precision("highest")
-    facts = peer_trainer.measure(model, processor, pictures, pace, **arguments).facts
-    return {"device": str(device), "arguments": arguments, **facts}
+    return {"device": str(device), **peer_trainer.measure(model, processor, pictures, pace, **arguments)}
 
 
 def training_flops(config: TrainConfig) -> int:
