@@ -1,0 +1,129 @@
+"""The README holds: its commands parse, its map is the tree, its snippets run."""
+
+import argparse
+import fnmatch
+import importlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.launch import launch_command_parser
+
+from tests.models import save_model
+from tests.served import serve
+from vit_demo.classifier import load
+from vit_demo.images import open_picture
+from vit_demo.models import Models
+from vit_demo.space import pins, readme
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+COMMANDS = sorted({part for kind, block in BLOCKS if not kind for line in block.splitlines()
+                   for part in (words.strip() for words in re.sub(r"\s#.*|\s…", "", line).split("&&"))
+                   if part.startswith(("python", "accelerate", "pip", "pytest", "hf "))})
+MAP = next(block for _, block in BLOCKS if block.startswith("app.py  "))
+SAMPLE = ROOT / "vit_demo" / "samples" / "00_cat.png"
+
+
+class Parsed(Exception):
+    pass
+
+
+@pytest.fixture
+def only_parse(monkeypatch):
+    """Command lines are parsed by their own parsers, and that is all."""
+    really = argparse.ArgumentParser.parse_args
+
+    def parse_args(self, args=None, namespace=None):
+        raise Parsed(really(self, args, namespace))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+
+
+def module_and_flags(command: str) -> tuple[str, list[str]] | None:
+    """What Python is to run, and with which words; None for a command that is not ours."""
+    program, *words = shlex.split(command)
+    if program == "accelerate":
+        taken = launch_command_parser().parse_args(words[1:])
+        return taken.training_script, taken.training_script_args
+    if program == "python":
+        return (words[1], words[2:]) if words[0] == "-m" else (words[0].removesuffix(".py"), words[1:])
+    return None
+
+
+OURS = [(command, *found) for command in COMMANDS if (found := module_and_flags(command))]
+
+
+def test_there_are_commands_for_every_step():
+    run = {module for _, module, _ in OURS}
+    assert {"app", "training.train", "training.evaluate", "training.publish", "vit_demo.space", "tests.hub_server"} <= run
+
+
+@pytest.mark.parametrize(("module", "flags"), [pytest.param(*rest, id=command) for command, *rest in OURS])
+def test_every_command_is_one_that_its_program_takes(module, flags, only_parse):
+    main = importlib.import_module(f"{module}.__main__" if (ROOT / module.replace(".", "/")).is_dir() else module).main
+    with pytest.raises(Parsed):
+        main(flags)
+
+
+def test_what_is_installed_is_there():
+    for command in COMMANDS:
+        for file in re.findall(r"-r (\S+)", command):
+            assert (ROOT / file).is_file(), command
+
+
+def test_the_map_names_real_files_and_misses_none_at_the_top():
+    named, above = set(), ""
+    for line in MAP.splitlines():
+        name = line.split()[0]
+        above = name if not line.startswith(" ") else above
+        named.add(name if not line.startswith(" ") else above + name)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    ignored = [*(line.strip("/") for line in (ROOT / ".gitignore").read_text().split()), ".git*", "README.md", "pytest.ini"]
+    there = [path.name for path in ROOT.iterdir() if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignored)]
+    assert set(there) - {name.split("/")[0] for name in named} == set()
+    modules = {path.relative_to(ROOT).as_posix() for top in ("vit_demo", "training") for path in (ROOT / top).glob("*.py") if path.name != "__init__.py"}
+    assert {path for path in modules - named if Path(path).name not in MAP} == set()
+
+
+def test_every_link_within_the_project_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in link]
+    assert links and [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_front_matter_is_that_of_a_space():
+    ours, written = (next(yaml.safe_load_all(text.split("---\n")[1])) for text in (TEXT, readme("ViT Demo", None)))
+    assert ours == written and ours["sdk_version"] == pins()["gradio"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A running app, and its model."""
+    folder = save_model(tmp_path_factory.mktemp("readme") / "model")
+    with serve(Models(str(folder))) as address:
+        yield address, dict(load(folder).top_k(open_picture(SAMPLE), 3)), folder
+
+
+def test_the_python_snippets_run(page, hub, monkeypatch, capsys):
+    address, expected, folder = page
+    hub.seed("models", "tester/readme", folder)
+    monkeypatch.chdir(ROOT)
+    snippets = [block for kind, block in BLOCKS if kind == "python"]
+    for snippet in snippets:
+        exec(snippet.replace("USER/vit-cifar10", "tester/readme").replace("http://127.0.0.1:7860", address), {})
+    told = capsys.readouterr().out
+    assert len(snippets) >= 2 and all(told.count(label) >= 2 for label in expected)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_curl_snippet_runs(page):
+    address, expected, _ = page
+    snippet = next(block for kind, block in BLOCKS if kind == "bash").replace("http://127.0.0.1:7860", address)
+    done = subprocess.run(["bash", "-c", snippet], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout.split("data: ")[1])[0] == pytest.approx(expected, abs=1e-5), done
