@@ -33,4 +33,4 @@ METHODS = {
     "presence": Method(presence_map, "Integrated presence", "this app, after arXiv:1703.01365", True, True, True),
 }
 
-DEFAULT = "presence"  # the best of benchmarks/faithfulness.py on its training pictures
+DEFAULT = "presence"  # ahead in small trials; benchmarks/faithfulness.py is to confirm it on its 500 training pictures
