@@ -54,6 +54,7 @@ def child(arguments: list[str], log: Path) -> multiprocessing.Process:
 
 
 def run_in_child(arguments: list[str], log: str) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # of the workers, which get this process's signal handlers with it
     tqdm.set_lock(threading.RLock())  # its own is one between processes, which a killed one would leave behind
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)

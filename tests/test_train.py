@@ -1,6 +1,5 @@
 """The whole command, on a few small pictures: what it writes, what it refuses, and that stopping it changes nothing."""
 
-import contextlib
 import json
 import os
 import random
@@ -126,6 +125,13 @@ def test_the_metrics_tell_the_conditions(finished):
     assert metrics["command"].startswith("python -m training.train --dataset ") and metrics["confusion"] and metrics["device"]
 
 
+def test_the_weight_average_is_what_is_shipped(finished):
+    shipped = ViTForImageClassification.from_pretrained(finished).state_dict()
+    state, _ = checkpoint.load(checkpoint.newest_complete(finished / "state"))
+    assert all(torch.equal(shipped[name], state[f"average.{name}"]) for name in shipped)
+    assert not any(torch.equal(shipped[name], state[f"model.{name}"]) for name in shipped)
+
+
 def test_snapshots_are_small_models_along_the_run(finished):
     folders = sorted((finished / "snapshots").iterdir())
     assert [folder.name for folder in folders] == ["epoch-004", "epoch-008"]
@@ -237,11 +243,12 @@ def test_killed_while_it_saves_fifty_times(dataset, uninterrupted, tmp_path, qui
 
 
 def test_the_first_signal_saves_and_leaves_with_130_the_second_leaves_at_once(dataset, tmp_path):
-    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000", "--resident-gb", "0"), tmp_path / "log")
+    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000", "--batch-size", "1", "--save-every", "4", "--resident-gb", "0"), tmp_path / "log")
     wait_for(process, lambda: checkpoint.saved(tmp_path / "run" / "state"))
-    for reached in [process, *psutil.Process(process.pid).children()]:  # a terminal's Ctrl-C reaches the workers too
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(reached.pid, signal.SIGINT)
+    workers = psutil.Process(process.pid).children()
+    assert workers
+    for reached in [*workers, process]:  # as a terminal's Ctrl-C does
+        os.kill(reached.pid, signal.SIGINT)
     process.join(60)
     told = (tmp_path / "log").read_text()
     assert process.exitcode == 130 and told.count("finishing the step and saving; once more leaves at once") == 1 and "Traceback" not in told
@@ -328,6 +335,22 @@ def test_weights_that_overflowed_are_never_saved(dataset, tmp_path, monkeypatch,
     with pytest.raises(UserError, match="the weights are no longer finite in step 11 at learning rate"):
         main(flags(dataset, tmp_path / "run"))
     assert checkpoint.newest_complete(tmp_path / "run" / "state").name == "step-00000006"
+
+
+def test_nor_are_they_kept_as_the_best_or_as_a_snapshot(dataset, tmp_path, monkeypatch, quick):
+    end_epoch = train.end_epoch
+
+    def poisoned(run, epoch, totals):
+        if epoch == 1:
+            with torch.no_grad():
+                run.model.classifier.bias.fill_(float("nan"))
+        end_epoch(run, epoch, totals)
+
+    monkeypatch.setattr(train, "end_epoch", poisoned)
+    with pytest.raises(UserError, match="the weights are no longer finite in step"):
+        main(flags(dataset, tmp_path / "run", "--validation-images", "8", "--keep", "best", "--snapshots", "3"))
+    assert [path.name for path in (tmp_path / "run" / "snapshots").iterdir()] == ["epoch-001"]
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run" / "state" / "best").values())
 
 
 @pytest.mark.parametrize("more, told", [
