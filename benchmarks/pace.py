@@ -18,7 +18,7 @@ class Pace:
     def __init__(self, batch_size: int, seconds: float, device: torch.device, warm_up: int):
         self.batch_size, self.seconds, self.device, self.warm_up = batch_size, seconds, device, warm_up
         self.steps, self.block, self.blocks = 0, 0, []
-        self.started = self.first = 0.0
+        self.started = self.first = self.worked = 0.0
 
     def wait(self) -> float:
         if self.device.type == "cuda":
@@ -31,6 +31,7 @@ class Pace:
         after = self.steps - self.warm_up  # steps since the warm-up
         if after == 0:
             self.first = self.started = self.wait()
+            self.worked = time.process_time()
         elif after == 1:  # one step says how many make a block
             now = self.wait()
             self.block = max(1, round(self.seconds / BLOCKS / (now - self.started)))
@@ -49,7 +50,8 @@ class Pace:
 
     @property
     def facts(self) -> dict:
-        """How it was measured, for the results file."""
+        """How it was measured, for the results file. A thread that used less than a core shared it with something else, or waited for a GPU."""
         rates = [self.batch_size * self.block / block for block in self.blocks]
-        return {"images_per_second": self.images_per_second, "lowest": min(rates), "highest": max(rates),
+        busy = (time.process_time() - self.worked) / (time.perf_counter() - self.first)
+        return {"images_per_second": self.images_per_second, "cores_used": round(busy, 2), "lowest": min(rates), "highest": max(rates),
                 "blocks": len(self.blocks), "steps_a_block": self.block, "warm_up_steps": self.warm_up}

@@ -7,10 +7,12 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tqdm import tqdm
 
+from tests.training_data import parquet_dataset
 from training import outcome, train
 
 TINY = ["--preset", "tiny-cpu", "--image-size", "8", "--patch-size", "4", "--hidden-size", "12", "--num-hidden-layers", "2", "--num-attention-heads", "2",
@@ -62,3 +64,18 @@ def run_in_child(arguments: list[str], log: str) -> None:
     sys.argv[1:] = arguments
     train.CLASSIFY = QUICK
     train.cli()
+
+
+# Fixtures: import them by name where they are used.
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """48 pictures to train on, 12 to test on: 8 px, three classes."""
+    return parquet_dataset(tmp_path_factory.mktemp("data"), train=48, test=12)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Runs end with their weights; measuring them has tests of its own."""
+    monkeypatch.setattr(train, "CLASSIFY", QUICK)

@@ -154,6 +154,7 @@ def test_sources_that_are_none(tmp_path, hub):
     (tmp_path / "nothing").mkdir()
     assert "no parquet files and no folders of pictures" in refusal(tmp_path / "nothing")
     assert "no dataset 'nobody/nothing': neither a folder here nor a public repository" in refusal("nobody/nothing")
+    assert "nowhere': no such folder" in refusal(tmp_path / "nowhere")
     broken = tmp_path / "broken" / "data"
     broken.mkdir(parents=True)
     (broken / "train-00000-of-00001.parquet").write_bytes(b"no parquet at all")

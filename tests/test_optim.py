@@ -8,7 +8,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification
 
 from training.config import TrainConfig
-from training.optim import (DropPath, Muon, WeightAverage, add_drop_path, learning_rate_factor, make_optimizers, orthogonalise,
+from training.optim import (DropPath, Muon, PatchDropout, WeightAverage, add_drop_path, add_patch_dropout, learning_rate_factor, make_optimizers, orthogonalise,
                             parameter_groups, set_learning_rate)
 from vit_demo.errors import UserError
 
@@ -207,4 +207,30 @@ def test_stochastic_depth_changes_neither_names_nor_answers(vit):
         assert all(torch.equal(hidden[0], later) for later in hidden[1:LAYERS])
     finally:
         add_drop_path(vit, 0.0)
+        vit.eval()
+
+
+def test_a_share_of_the_patches_is_left_out_and_each_picture_has_its_own_draw():
+    torch.manual_seed(0)
+    tokens = torch.arange(5.0).view(1, 5, 1).expand(600, 5, 2).contiguous()  # a class token, 0, and patches 1 to 4
+    dropped = PatchDropout(0.5)
+    found = dropped(tokens)
+    assert found.shape == (600, 3, 2) and (found[:, 0] == 0).all()
+    assert (found[:, 1, 0] != found[:, 2, 0]).all() and torch.equal(found[..., 0], found[..., 1])  # whole tokens, none twice
+    shares = torch.bincount(found[:, 1:, 0].long().flatten(), minlength=5)[1:] / 600
+    assert shares.tolist() == pytest.approx([0.5] * 4, abs=0.07)
+    assert PatchDropout(0.99)(tokens).shape[1] == 2  # one patch at least
+    assert torch.equal(dropped.eval()(tokens), tokens)
+
+
+def test_patch_dropout_changes_neither_names_nor_answers(vit):
+    pixels = torch.randn(2, 3, 8, 8)
+    names, answers = list(vit.state_dict()), vit.eval()(pixels).logits
+    add_patch_dropout(vit, 0.5)
+    try:
+        assert list(vit.state_dict()) == names and torch.equal(vit.eval()(pixels).logits, answers)
+        hidden = vit.train()(pixels, output_hidden_states=True).hidden_states[-1]
+        assert hidden.shape[1] == 1 + 2  # of four patches
+    finally:
+        add_patch_dropout(vit, 0.0)
         vit.eval()

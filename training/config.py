@@ -67,6 +67,7 @@ class TrainConfig:
     clip: float = option(1.0, "largest gradient norm (0: no clipping)", least=0)
     label_smoothing: float = option(0.1, "share of the target spread over all classes", least=0, most=1)
     drop_path: float = option(0.0, "stochastic depth: chance to skip the last layer's branches, rising linearly from 0", least=0, below=1)
+    patch_dropout: float = option(0.0, "share of the patches that each picture is trained without (0.5: nearly half the time a step)", least=0, below=1)
     ema: float = option(0.0, "decay of the weight average that is measured and shipped (0: none)", least=0, below=1)
     early_stopping: int = option(0, "stop after this many epochs without a better validation accuracy (0: never)", least=0)
     keep: str = option("last", "which weights to ship: the last, or the best by validation accuracy", choices=["last", "best"])

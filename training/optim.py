@@ -166,3 +166,25 @@ def add_drop_path(model: nn.Module, chance: float) -> None:
         if not hasattr(layer, "dropout"):
             raise UserError("this version of transformers builds ViT layers without `dropout`: use --drop-path 0")
         layer.dropout = DropPath(chance * index / max(1, len(layers) - 1))
+
+
+class PatchDropout(nn.Module):
+    """Each picture is learned from a random share of its patches, which costs less and overfits less (PatchDropout, Liu et al. 2022, arXiv:2208.07220)."""
+
+    def __init__(self, chance: float):
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Class token and N patches with their positions (B,1+N,D) -> (B,1+n,D), n the nearest number to (1 - chance) N, at least one."""
+        if not self.training or self.chance == 0:
+            return tokens
+        B, T, D = tokens.shape
+        kept = max(1, round((T - 1) * (1 - self.chance)))
+        chosen = 1 + torch.rand(B, T - 1, device=tokens.device).topk(kept).indices
+        return torch.cat([tokens[:, :1], tokens.gather(1, chosen[..., None].expand(B, kept, D))], dim=1)
+
+
+def add_patch_dropout(model: nn.Module, chance: float) -> None:
+    """The embeddings end in a parameter-free `dropout`: weights and config stay as they are."""
+    model.vit.embeddings.dropout = PatchDropout(chance)

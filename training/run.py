@@ -1,7 +1,6 @@
 """One training run: all that belongs together while it goes on, and how it is saved, resumed, validated."""
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from training.batches import Ahead, EpochBatches, made
 from training.config import TrainConfig
 from training.data import Splits
 from training.model import build
-from training.optim import WeightAverage, add_drop_path, make_optimizers
+from training.optim import WeightAverage, add_drop_path, add_patch_dropout, make_optimizers
 from training.progress import Progress
 from vit_demo.errors import UserError
 
@@ -134,40 +133,6 @@ class Run:
             self.average.swap()
         return {"validation_loss": result["loss"], "validation_accuracy": result["accuracy"]}
 
-    def plan(self) -> list[str]:
-        """What will happen, in lines."""
-        config, splits, accelerator = self.config, self.splits, self.accelerator
-        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
-        measured_on = f", {len(splits.held_out)} {splits.held_out_name}" if splits.held_out is not None else ""
-        precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
-        return [
-            f"{len(splits.train)} training pictures{chosen_on}{measured_on}; {len(splits.train.class_names)} classes",
-            f"{config.epochs} epochs x {self.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
-            f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
-        ]
-
-    def estimate(self) -> str:
-        """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
-        cuda, times = self.accelerator.device.type == "cuda", []
-        started = time.monotonic()
-        for step in self.epoch(0):
-            step.loss.item()
-            times.append(time.monotonic() - started)
-            started = time.monotonic()
-            if len(times) == 4:
-                break
-        minutes = min(times) * self.total_steps / 60
-        memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
-        return f"about {minutes:.0f} minutes ({self.config.batch_size / min(times):.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(times)} trial steps"
-
-
-def peak_memory() -> int:
-    """Bytes this process has held at most."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """accelerate owns device, precision, compilation and launch. On a GPU: bf16 and compiled; on a CPU: float32."""
@@ -195,6 +160,8 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
         model.set_attn_implementation("eager")  # faster there than sdpa: 1.7 times in bf16, a little in float32
     if config.drop_path:
         add_drop_path(model, config.drop_path)
+    if config.patch_dropout:
+        add_patch_dropout(model, config.patch_dropout)
     prepared = accelerator.prepare(model)
     optimizers = make_optimizers(model, config, fused=accelerator.device.type == "cuda")
     average = WeightAverage(model, config.ema) if config.ema else None

@@ -19,6 +19,8 @@ def open_dataset(source: str):
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(f"no dataset {source!r}: neither a folder here nor a public repository on the Hub (private: hf auth login)") from None
     except FileNotFoundError:
+        if not folder.is_dir():
+            raise UserError(f"no dataset {source!r}: no such folder") from None
         raise UserError(f"{source}: no parquet files and no folders of pictures in it") from None
     except (ConnectionError, TimeoutError):
         raise UserError(f"cannot reach the Hub for dataset {source!r}: check the network, or give a folder") from None

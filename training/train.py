@@ -14,6 +14,7 @@ from transformers.utils import logging
 from training import outcome
 from training.config import TrainConfig, parse_config
 from training.data import load_splits
+from training.forecast import estimate, plan
 from training.interrupt import STOPPED, Interrupt
 from training.memory import within_memory
 from training.model import make_processor
@@ -36,10 +37,10 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     processor, said = make_processor(config)
     splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample)
     run = start(config, accelerator, splits, processor, task)
-    for line in said + run.said + run.plan():
+    for line in said + run.said + plan(run):
         accelerator.print(line)
     if config.dry_run:
-        within_memory(run, lambda run: accelerator.print(run.estimate()))
+        within_memory(run, lambda run: accelerator.print(estimate(run)))
         return run.output
     if config.resume:
         run.resume()

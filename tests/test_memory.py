@@ -1,0 +1,72 @@
+"""Out of memory: what fits is found and said, and with --auto-accumulate the run goes on with it."""
+
+import pytest
+import torch
+import yaml
+from transformers import ViTForImageClassification
+
+from tests.runs import RANDOM, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
+from training.train import main
+from vit_demo.errors import UserError
+
+
+@pytest.fixture
+def small_memory(monkeypatch):
+    """A device on which four pictures fit, and no more."""
+    forward = ViTForImageClassification.forward
+
+    def limited(self, pixel_values=None, **more):
+        if self.training and len(pixel_values) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return forward(self, pixel_values=pixel_values, **more)
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", limited)
+
+
+def test_out_of_memory_says_what_fits(dataset, tmp_path, small_memory):
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(UserError, match=r"out of memory with 8 pictures at a time: 4 fit, --accumulation 2, with the same batch a step\. Start again with it, or let --auto-accumulate do so") as refusal:
+            main(flags(dataset, tmp_path / f"run{len(more)}", *more))
+        assert "\n" not in str(refusal.value)
+
+
+def test_out_of_memory_goes_on_with_more_passes_when_allowed(dataset, tmp_path, monkeypatch, quick, capsys, request):
+    main(flags(dataset, tmp_path / "two", *RANDOM, "--accumulation", "2"))
+    request.getfixturevalue("small_memory")
+    main(flags(dataset, tmp_path / "run", *RANDOM, "--auto-accumulate"))
+    assert "4 fit, --accumulation 2; going on with that, the batch of a step stays 8" in capsys.readouterr().out
+    assert same_weights(tmp_path / "run", tmp_path / "two")
+    assert yaml.safe_load((tmp_path / "run" / "train.yaml").read_text())["accumulation"] == 2
+
+
+def test_out_of_memory_late_in_a_run_goes_on_from_the_last_state(dataset, tmp_path, monkeypatch, quick, capsys):
+    forward, calls = ViTForImageClassification.forward, []
+
+    def limited(self, pixel_values=None, **more):
+        calls.append(len(pixel_values))
+        if len(calls) > 8 and len(pixel_values) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+        return forward(self, pixel_values=pixel_values, **more)
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", limited)
+    main(flags(dataset, tmp_path / "run", "--auto-accumulate"))
+    assert "going on after step 6 of 18" in capsys.readouterr().out
+    assert calls == [8] * 9 + [4] + [4] * 2 * 12
+
+
+def test_when_not_even_one_picture_fits(dataset, tmp_path, monkeypatch):
+    def none(self, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", none)
+    with pytest.raises(UserError, match="out of memory with 8 pictures at a time, and even one does not fit: take a smaller model"):
+        main(flags(dataset, tmp_path / "run", "--auto-accumulate"))
+
+
+def test_other_errors_are_not_hidden(dataset, tmp_path, monkeypatch):
+    def broken(self, **more):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(ViTForImageClassification, "forward", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        main(flags(dataset, tmp_path / "run"))

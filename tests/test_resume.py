@@ -1,0 +1,265 @@
+"""Stopped, killed, streamed, diverged: a run that goes on ends with the very same weights, and a bad state is never written."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from transformers import ViTForImageClassification
+
+from tests.runs import QUICK, RANDOM, again, child, dataset, flags, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.training_data import parquet_dataset
+from training import checkpoint, outcome, train
+from training.batches import EpochBatches
+from training.interrupt import Interrupt
+from training.train import main
+from vit_demo.errors import UserError
+
+STEPS = 18  # three epochs of six
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The picture numbers of every batch that is made, in order."""
+    made, kept = EpochBatches.made, []
+
+    def recorded(self, step, part, levels):
+        kept.append(self.ids(step)[part].tolist())
+        return made(self, step, part, levels)
+
+    monkeypatch.setattr(EpochBatches, "made", recorded)
+    return kept
+
+
+def stop_after(monkeypatch, step: int, number=signal.SIGTERM) -> None:
+    """The process gets the signal while it does step `step`."""
+    add = train.Meter.add
+
+    def adding(self, done):
+        add(self, done)
+        if done.number + 1 == step:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(train.Meter, "add", adding)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(dataset, tmp_path_factory):
+    """A whole run with everything random on -> (its folder, its batches)."""
+    output = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "CLASSIFY", QUICK)
+        batches, made = [], EpochBatches.made
+        patch.setattr(EpochBatches, "made", lambda self, step, part, levels: batches.append(self.ids(step)[part].tolist()) or made(self, step, part, levels))
+        main(flags(dataset, output, *RANDOM, "--validation-images", "0"))
+    return output, batches
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 17, STEPS])
+def test_stopped_at_any_step_and_resumed_gives_the_very_same_weights(step, dataset, uninterrupted, tmp_path, monkeypatch, quick, seen, capsys):
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(SystemExit) as stopped:
+            main(flags(dataset, tmp_path / "run", *RANDOM))
+    assert stopped.value.code == 130
+    told = capsys.readouterr().out
+    assert f"stopped after step {step} of {STEPS}; go on with:\n  python -m training.train --output {tmp_path / 'run'} --resume" in told
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # the handlers of before are back
+    torch.manual_seed(99)
+    main(again(tmp_path / "run"))
+    folder, batches = uninterrupted
+    assert same_weights(tmp_path / "run", folder) and seen == batches
+    state, whole = (checkpoint.load(checkpoint.newest_complete(f / "state")) for f in (tmp_path / "run", folder))
+    assert all(torch.equal(state[0][name], whole[0][name]) for name in whole[0])
+    assert {**state[1], "seconds": 0} == {**whole[1], "seconds": 0}  # history and sums as well
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("step", [step for step in range(1, STEPS) if step not in (1, 4, 6, 17)])
+def test_stopped_at_every_other_step_too(step, dataset, uninterrupted, tmp_path, monkeypatch, quick, seen):
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(SystemExit):
+            main(flags(dataset, tmp_path / "run", *RANDOM))
+    main(again(tmp_path / "run"))
+    assert same_weights(tmp_path / "run", uninterrupted[0]) and seen == uninterrupted[1]
+
+
+def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(dataset, uninterrupted, tmp_path, quick):
+    main(flags(dataset, tmp_path / "same", *RANDOM, "--save-every", "4"))  # saving does not change anything
+    main(flags(dataset, tmp_path / "other", *RANDOM, "--seed", "1"))
+    assert same_weights(tmp_path / "same", uninterrupted[0]) and not same_weights(tmp_path / "other", uninterrupted[0])
+
+
+def test_streamed_pictures_give_the_very_same_weights(dataset, uninterrupted, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    main(flags(dataset, tmp_path / "run", *RANDOM, "--resident-gb", "0", "--bank", "6"))
+    assert "are more than --resident-gb 0: 1 workers stream them" in capsys.readouterr().out
+    assert same_weights(tmp_path / "run", uninterrupted[0])
+
+
+def test_a_time_limit_stops_and_the_run_goes_on(dataset, uninterrupted, tmp_path, quick):
+    with pytest.raises(SystemExit) as stopped:
+        main(flags(dataset, tmp_path / "run", *RANDOM, "--stop-after", "0.00001"))
+    assert stopped.value.code == 130 and len(checkpoint.saved(tmp_path / "run" / "state")) == 1
+    with pytest.raises(SystemExit):
+        main(again(tmp_path / "run", "--stop-after", "0.00001"))
+    assert checkpoint.newest_complete(tmp_path / "run" / "state").name == "step-00000002"
+    main(again(tmp_path / "run", "--stop-after", "0"))
+    assert same_weights(tmp_path / "run", uninterrupted[0])
+
+
+def kill_while_saving(dataset, output, kills: int, choose: random.Random) -> int:
+    """Start the run, kill it as it writes a state, start it again ...; -> how many kills left a state half written."""
+    half_written, state = 0, output / "state"
+    for number in range(kills):
+        process = child(flags(dataset, output, *RANDOM, "--save-every", "1") if number == 0 else again(output), output.with_suffix(".log"))
+        spared, saving = choose.randrange(3), set()
+        while process.is_alive():
+            saving |= {path.name for path in state.glob(".writing-*")} - saving
+            if len(saving) > spared:
+                time.sleep(choose.random() * 0.003)
+                break
+            time.sleep(0.0002)
+        process.kill()
+        process.join()
+        half_written += any(state.glob(".writing-*"))
+        assert process.exitcode == -signal.SIGKILL, output.with_suffix(".log").read_text()
+    return half_written
+
+
+def test_killed_while_it_saves_three_times_it_ends_with_the_very_same_weights(dataset, uninterrupted, tmp_path, quick):
+    kill_while_saving(dataset, tmp_path / "run", 3, random.Random(0))
+    main(again(tmp_path / "run"))  # wherever the third kill met it
+    assert same_weights(tmp_path / "run", uninterrupted[0])
+
+
+@pytest.mark.proof
+def test_killed_while_it_saves_fifty_times(dataset, uninterrupted, tmp_path, quick):
+    choose, half_written, resumed = random.Random(1), 0, 0
+    for number in range(10):  # five kills a run
+        half_written += kill_while_saving(dataset, tmp_path / str(number), 5, choose)
+        main(again(tmp_path / str(number)))
+        resumed += 5 * same_weights(tmp_path / str(number), uninterrupted[0])
+    print(json.dumps({"proof": "kill -9 during saves", "kills": 50, "left a state half written": half_written, "resumed to equal weights": resumed}))
+    assert resumed == 50 and half_written >= 10
+
+
+def test_the_first_signal_saves_and_leaves_with_130_the_second_leaves_at_once(dataset, tmp_path):
+    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000", "--batch-size", "1", "--save-every", "4", "--resident-gb", "0"), tmp_path / "log")
+    wait_for(process, lambda: checkpoint.saved(tmp_path / "run" / "state"))
+    workers = psutil.Process(process.pid).children()
+    assert workers
+    for reached in [*workers, process]:  # as a terminal's Ctrl-C does
+        os.kill(reached.pid, signal.SIGINT)
+    process.join(60)
+    told = (tmp_path / "log").read_text()
+    assert process.exitcode == 130 and told.count("finishing the step and saving; once more leaves at once") == 1 and "Traceback" not in told
+    assert f"--output {tmp_path / 'run'} --resume" in told
+    step = int(told.split("stopped after step ")[1].split()[0])
+    assert checkpoint.newest_complete(tmp_path / "run" / "state").name == f"step-{step:08d}"
+
+
+def wait_for(process, sign, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not sign():
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_second_signal_leaves_at_once_but_a_launchers_echo_does_not(monkeypatch):
+    left = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    interrupt = Interrupt(Accelerator(cpu=True), minutes=0, started=time.monotonic())
+    try:
+        assert not interrupt.asked()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # what a launcher passes on
+        assert interrupt.asked() and left == []
+        interrupt.first -= 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert left == [130]
+    finally:
+        interrupt.restore()
+
+
+def test_early_stopping_ships_the_best_weights_and_resuming_does_not_go_further(dataset, tmp_path, monkeypatch, capsys):
+    accuracies, shipped = iter([0.5, 0.7, 0.6, 0.7, 0.9]), []
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    monkeypatch.setattr(train.Run, "validate", lambda run: shipped.append(outcome.shipped_weights(run)) or {"validation_accuracy": next(accuracies)})
+    main(flags(dataset, tmp_path / "run", "--epochs", "5", "--validation-images", "8", "--early-stopping", "2", "--keep", "best"))
+    assert "no better validation accuracy for 2 epochs: stopping" in capsys.readouterr().out
+    _, facts = checkpoint.load(checkpoint.newest_complete(tmp_path / "run" / "state"))
+    assert [entry["validation_accuracy"] for entry in facts["history"]] == [0.5, 0.7, 0.6, 0.7] and facts["best_epoch"] == 2
+    best = ViTForImageClassification.from_pretrained(tmp_path / "run").state_dict()
+    assert all(torch.equal(best[name], tensor) for name, tensor in shipped[1].items())
+    main(again(tmp_path / "run"))
+    assert next(accuracies) == 0.9  # nobody asked for a fifth
+    assert "is finished: nothing is left to do" in capsys.readouterr().out  # and the test pictures are not read again
+
+
+def test_a_diverging_run_stops_in_one_line_and_the_last_good_state_loads(dataset, tmp_path, monkeypatch, quick):
+    add = train.Meter.add
+
+    def poisoned(self, step):
+        add(self, step)
+        if step.number == 9:
+            with torch.no_grad():
+                run_of[0].model.classifier.weight.fill_(float("inf"))
+
+    run_of = []
+    start = train.start
+    monkeypatch.setattr(train, "start", lambda *given: run_of.append(start(*given)) or run_of[0])
+    monkeypatch.setattr(train.Meter, "add", poisoned)
+    with pytest.raises(UserError, match=r"in step 10 at learning rate [\d.e-]+: the last saved state is intact; start again with a lower --learning-rate") as stopped:
+        main(flags(dataset, tmp_path / "run"))
+    assert "\n" not in str(stopped.value)
+    state = checkpoint.newest_complete(tmp_path / "run" / "state")
+    assert state.name == "step-00000006" and all(tensor.isfinite().all() for tensor in checkpoint.load(state)[0].values())
+
+
+def test_weights_that_overflowed_are_never_saved(dataset, tmp_path, monkeypatch, quick):
+    save = train.Run.save
+
+    def poisoned(run):
+        if run.progress.step == 12:
+            with torch.no_grad():
+                run.model.classifier.bias.fill_(float("nan"))
+        save(run)
+
+    monkeypatch.setattr(train.Run, "save", poisoned)
+    with pytest.raises(UserError, match="the weights are no longer finite in step 11 at learning rate"):
+        main(flags(dataset, tmp_path / "run"))
+    assert checkpoint.newest_complete(tmp_path / "run" / "state").name == "step-00000006"
+
+
+def test_nor_are_they_kept_as_the_best_or_as_a_snapshot(dataset, tmp_path, monkeypatch, quick):
+    end_epoch = train.end_epoch
+
+    def poisoned(run, epoch, totals):
+        if epoch == 1:
+            with torch.no_grad():
+                run.model.classifier.bias.fill_(float("nan"))
+        end_epoch(run, epoch, totals)
+
+    monkeypatch.setattr(train, "end_epoch", poisoned)
+    with pytest.raises(UserError, match="the weights are no longer finite in step"):
+        main(flags(dataset, tmp_path / "run", "--validation-images", "8", "--keep", "best", "--snapshots", "3"))
+    assert [path.name for path in (tmp_path / "run" / "snapshots").iterdir()] == ["epoch-001"]
+    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run" / "state" / "best").values())
+
+
+def test_resuming_with_other_pictures_is_refused(tmp_path, quick):
+    dataset, output = parquet_dataset(tmp_path / "data", train=16, test=3), tmp_path / "run"
+    main(flags(dataset, output))
+    settings = yaml.safe_load((output / "train.yaml").read_text())
+    settings["dataset"] = str(parquet_dataset(tmp_path / "more", train=24, test=3))
+    (output / "train.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(UserError, match="the training pictures of .* are not those that the run was started with"):
+        main(again(output))

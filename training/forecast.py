@@ -1,0 +1,43 @@
+"""What a run will do, and what it will take."""
+
+import time
+
+import torch
+
+from training.run import Run
+
+
+def plan(run: Run) -> list[str]:
+    """What will happen, in lines."""
+    config, splits, accelerator = run.config, run.splits, run.accelerator
+    trained = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
+    measured_on = f", {len(splits.held_out)} {splits.held_out_name}" if splits.held_out is not None else ""
+    precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
+    return [
+        f"{len(splits.train)} training pictures{chosen_on}{measured_on}; {len(splits.train.class_names)} classes",
+        f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
+        f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
+    ]
+
+
+def estimate(run: Run) -> str:
+    """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
+    cuda, times = run.accelerator.device.type == "cuda", []
+    started = time.monotonic()
+    for step in run.epoch(0):
+        step.loss.item()
+        times.append(time.monotonic() - started)
+        started = time.monotonic()
+        if len(times) == 4:
+            break
+    minutes = min(times) * run.total_steps / 60
+    memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
+    return f"about {minutes:.0f} minutes ({run.config.batch_size / min(times):.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(times)} trial steps"
+
+
+def peak_memory() -> int:
+    """Bytes this process has held at most."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
