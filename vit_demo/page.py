@@ -21,13 +21,11 @@ KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/1
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-class Upload(gr.Image):
+def upload_box(**options) -> gr.Image:
     """Gives the bytes of the file as they came. Reading them is left to images.py, which says what is wrong with them."""
-
-    is_template = True
-
-    def preprocess(self, payload):
-        return None if payload is None or payload.path is None else Path(payload.path).read_bytes()
+    image = gr.Image(**options)
+    image.preprocess = lambda payload: None if payload is None or payload.path is None else Path(payload.path).read_bytes()
+    return image  # not a subclass: Gradio writes an interface file beside the source of each
 
 
 def launch_settings() -> dict:
@@ -135,7 +133,7 @@ def build_page(models: Models) -> gr.Blocks:
             with gr.Column(elem_id="left"):
                 line = gr.HTML(elem_id="model-line", apply_default_css=False)
                 left = mount("side", elem_id="side")
-                own = Upload(sources=["upload", "clipboard", "webcam"], label="your own picture", show_label=False, height=96,
+                own = upload_box(sources=["upload", "clipboard", "webcam"], label="your own picture", show_label=False, height=96,
                              placeholder="your own picture: drop, or click", alt_text="the picture you gave", buttons=[],
                              elem_id="upload")
                 with gr.Accordion("Another model", open=False, elem_id="models"):
@@ -157,7 +155,7 @@ def build_page(models: Models) -> gr.Blocks:
         clock.tick(tick, visit, [*everything, clock], **HIDDEN)
 
         with gr.Row(visible=False):  # the public endpoint's own inputs and output
-            picture, k, probabilities = Upload(label="picture"), gr.Number(5, label="k"), gr.JSON(label="probabilities")
+            picture, k, probabilities = upload_box(label="picture"), gr.Number(5, label="k"), gr.JSON(label="probabilities")
             gr.Button().click(predict, [picture, k], probabilities, api_name="predict", concurrency_limit=2)
     return page.queue(max_size=32, default_concurrency_limit=2)
 
