@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no request leaves this machine
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -23,6 +24,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=os.environ.get("VIT_DEMO_MODEL") or None, metavar="FOLDER|USER/NAME[@REVISION]",
                         help="the model that answers: a folder, or one on the Hub, which is loaded while the bundled "
                              "model answers (also: environment variable VIT_DEMO_MODEL; default: the bundled model)")
+    parser.add_argument("--no-limits", action="store_true", help="open models from the Hub of any size: lifts the limits of 1,280 wide, "
+                        "40 layers, 512 px, 1,000 labels, 100 M parameters, 400 MB of weights and 600 MB of attention maps, for "
+                        "--model and for what visitors name; leave it out where strangers visit")
     parser.add_argument("--host", default=None, help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
     parser.add_argument("--port", type=between(1, 65535), default=None, help="port to listen on (default: the first free from 7860)")
     parser.add_argument("--threads", type=between(1, 1024), default=1, help="processor threads for the model (default: 1, which is "
@@ -35,13 +39,16 @@ def main(argv: list[str] | None = None) -> None:
     chosen = options(argv)
     import torch
 
+    from vit_demo import classifier
     from vit_demo.errors import UserError
+    from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS
     from vit_demo.models import Models
     from vit_demo.page import build_page, launch_settings
 
     torch.set_num_threads(chosen.threads)
     try:
-        page = build_page(Models(chosen.model))
+        limits = NO_LIMITS if chosen.no_limits else DEFAULT_LIMITS
+        page = build_page(Models(chosen.model, partial(classifier.load, limits=limits)))
         page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **launch_settings())
     except (UserError, OSError) as error:  # OSError: the port or the address is taken or not ours
         print(f"error: {error}".split("\n")[0], file=sys.stderr)

@@ -3,10 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import app
+from vit_demo import classifier
+from vit_demo.checks import LIFTS
+from vit_demo.errors import UserError
+from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, read_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,7 +44,31 @@ def test_numbers_that_make_no_sense_are_refused(arguments, capsys):
 
 def test_help_is_there_at_once_and_names_every_option():
     told = subprocess.run([sys.executable, "app.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(option in told for option in ("--model", "--host", "--port", "--threads", "--share", "VIT_DEMO_MODEL"))
+    assert all(option in told for option in ("--model", "--host", "--port", "--threads", "--share", "--no-limits", "VIT_DEMO_MODEL"))
+
+
+def test_the_size_limits_are_lifted_by_a_flag_that_names_them_and_that_refusals_name(monkeypatch):
+    """VIT-L's config alone: the flag lifts the bounds for what --model names and for what visitors name."""
+    vit_l = {"model_type": "vit", "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+    opened = {}
+    monkeypatch.setattr("vit_demo.page.build_page", lambda models: opened.update(models=models) or SimpleNamespace(launch=lambda **_: None))
+    for flags, limits in [([], DEFAULT_LIMITS), ([LIFTS], NO_LIMITS)]:
+        monkeypatch.setattr(classifier, "load", lambda source, *, limits, **_: limits)
+        app.main(flags)
+        assert opened["models"].default == limits
+        loading = opened["models"].fetch("user/large", token=False)
+        assert loading.done.wait(10) and loading.classifier == limits
+    with pytest.raises(UserError, match=f"is 303,303,682, the limit is 100,000,000; whoever starts the app can lift it with {LIFTS}$"):
+        read_config("vit-l", vit_l, DEFAULT_LIMITS)
+    assert read_config("vit-l", vit_l, NO_LIMITS).hidden_size == 1024
+
+
+def test_the_flags_help_tells_the_limits_as_they_are(capsys):
+    with pytest.raises(SystemExit):
+        app.options(["--help"])
+    told, limits = " ".join(capsys.readouterr().out.split()), DEFAULT_LIMITS
+    assert (f"{limits.width:,} wide, {limits.layers} layers, {limits.image} px, {limits.labels:,} labels, {limits.parameters / 1e6:.0f} M parameters, "
+            f"{limits.weight_bytes / 1e6:.0f} MB of weights and {limits.attention_bytes / 1e6:.0f} MB of attention maps") in told
 
 
 def test_importing_the_page_starts_nothing():

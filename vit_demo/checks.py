@@ -4,6 +4,8 @@ import re
 
 from vit_demo.errors import UserError
 
+LIFTS = "--no-limits"  # app.py's option
+
 
 def shown(value: object) -> str:
     """A stranger's value in a message of ours: short, and without the characters that markup is made of."""
@@ -12,7 +14,8 @@ def shown(value: object) -> str:
 
 def refuse_above(name: str, what: str, value: float, limit: float) -> None:
     if value > limit:
-        raise UserError(f"{name}: it is too large to open here: its {what} is {value:,}, the limit is {limit:,.0f}")
+        raise UserError(f"{name}: it is too large to open here: its {what} is {value:,}, the limit is {limit:,.0f}; whoever "
+                        f"starts the app can lift it with {LIFTS}")
 
 
 def is_whole(value: object) -> bool:

@@ -38,7 +38,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
-NO_LIMITS = Limits(**{field.name: math.inf for field in fields(Limits) if not field.name.endswith("seconds")})
+NO_LIMITS = Limits(**{field.name: math.inf for field in fields(Limits) if not field.name.endswith("seconds")},
+                   download_seconds=6 * 3600)  # of size; the Hub's patience with a slow line is still bounded
 
 
 def parse_json(name: str, file: str, text: bytes) -> dict:
