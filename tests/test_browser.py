@@ -14,7 +14,7 @@ from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS
-from vit_demo.chapters.scene import percent
+from vit_demo.chapters.scene import number, percent
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 
@@ -149,6 +149,33 @@ def test_a_patch_chosen_on_the_left_is_marked_in_the_chapter(page):
     page.keyboard.press("ArrowRight")
     marks = page.eval_on_selector_all(".picture .chosen", "nodes => nodes.map(n => [n.getAttribute('x'), n.getAttribute('y')])")
     assert len(marks) == 2 and all(mark == ["1", "0"] for mark in marks)
+
+
+def test_a_place_pointed_at_among_the_position_maps_is_shown_large(page, folder):
+    go(page, 4)
+    positions = ViTForImageClassification.from_pretrained(folder).vit.embeddings.position_embeddings[0, 1:].detach()
+    cosine = torch.cosine_similarity(positions[27], positions[28], dim=0).item()
+    page.locator(".mosaic").scroll_into_view_if_needed()
+    box = page.locator(".mosaic").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 3.5 / 8, box["y"] + box["height"] * 3.5 / 8)
+    assert "the position of patch 27, row 3, column 3" in page.inner_text(".card .below h3[aria-live]")
+    assert f"beside {number(cosine)}" in page.inner_text(".card")
+    page.mouse.move(5, 5)
+    page.focus(".mosaic")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    assert "the position of patch 8, row 1, column 0" in page.inner_text(".card .below h3[aria-live]")
+    drawn = page.evaluate("""async () => {
+        const image = new Image(); image.src = document.querySelector('.mosaic image').getAttribute('href'); await image.decode();
+        const canvas = document.createElement('canvas'); canvas.width = image.width; canvas.height = image.height;
+        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0);
+        const tile = image.width / 8, cell = tile / 9, at = (place, other) => [...pen.getImageData((place % 8) * tile + (other % 8 + 1) * cell,
+            Math.floor(place / 8) * tile + (Math.floor(other / 8) + 1) * cell, 1, 1).data];
+        return [at(27, 27), at(27, 28)];
+    }""")
+    assert drawn[0] == [0, 114, 178, 255]  # itself: the full blue of style.css
+    hue, ground = ((0, 114, 178), (238, 239, 236)) if cosine > 0 else ((213, 94, 0), (238, 239, 236))
+    assert drawn[1][:3] == pytest.approx([g + (c - g) * abs(cosine) for g, c in zip(ground, hue, strict=True)], abs=1.5)
 
 
 def test_attention_shown_is_attention_recomputed(page, folder):

@@ -96,6 +96,13 @@ def test_the_attention_that_is_sent_is_the_models_own(look):
     assert torch.allclose(weights, look.trace.attentions[1], atol=1e-3)
 
 
+def test_the_position_maps_that_are_sent_are_cosines_of_the_models_positions(look):
+    chapter = next(c for c in CHAPTERS if c.NAME == "CLS + positions")
+    positions = look.model.vit.embeddings.position_embeddings[0, 1:]
+    sent = unpack(chapter.scene(look)["data"]["similarity"]).flatten(2).flatten(0, 1).float()
+    assert torch.allclose(sent, torch.cosine_similarity(positions[:, None], positions[None], dim=-1), atol=1e-4)
+
+
 def test_a_jigsaw_that_takes_positions_along_changes_nothing(look):
     chapter = next(c for c in CHAPTERS if c.NAME == "CLS + positions")
     moved, = chapter.answer(look, {"what": "jigsaw", "share": 1, "seed": 3, "positions": "move"})

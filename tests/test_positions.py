@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from tests.explain_models import SHAPES, model, outputs, pixels
 from vit_demo.explain.patches import model_grid, patchify, unpatchify
-from vit_demo.explain.positions import jigsaw_logits, position_similarity, shuffle_curve, shuffled_order
+from vit_demo.explain.positions import jigsaw_logits, neighbour_similarity, position_similarity, shuffle_curve, shuffled_order
 
 
 def patch_embeddings(name):
@@ -71,3 +71,13 @@ def test_position_similarity_lies_on_the_grid():
     assert similarity.shape == (4, 6, 4, 6)
     assert_close(similarity[1, 2, 1, 2], torch.tensor(1.0))
     assert_close(similarity[1, 2, 3, 4], cosine_similarity(positions[1 + 8], positions[1 + 22], dim=0))
+
+
+def test_neighbours_lie_side_by_side_or_above_each_other():
+    similarity = position_similarity(model("16x24/4").vit.embeddings.position_embeddings[0], (4, 6))
+    cosines, pairs = similarity.reshape(24, 24), [(a, b) for a in range(24) for b in range(a)]
+    near = [(a, b) for a, b in pairs if abs(a // 6 - b // 6) + abs(a % 6 - b % 6) == 1]
+    beside, anywhere = neighbour_similarity(similarity)
+    assert beside == pytest.approx(sum(cosines[a, b].item() for a, b in near) / len(near), abs=1e-6)
+    assert anywhere == pytest.approx(sum(cosines[a, b].item() for a, b in pairs) / len(pairs), abs=1e-6)
+    assert neighbour_similarity(torch.ones(1, 1, 1, 1)) == (1, 1)

@@ -10,6 +10,7 @@ NAME = "CLS + positions"
 TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
+SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
 
 def station(classifier) -> str:
@@ -19,19 +20,20 @@ def station(classifier) -> str:
 
 def scene(look: Look) -> dict:
     made = embeddings.assembly(look.model, look.trace.patch_embeddings)
-    tokens, width = made.embeddings.shape
-    similarity = positions.position_similarity(made.positions, look.trace.grid).flatten(2).flatten(0, 1)
-    middle, beside = look.middle, look.middle + 1
-    near = similarity[middle, beside].item()
+    width = made.embeddings.shape[1]
+    (rows, cols), similarity = look.trace.grid, positions.position_similarity(made.positions, look.trace.grid)
+    beside, anywhere = positions.neighbour_similarity(similarity)
     story = (
         f"Attention sees a bag of tokens, without any order. So each place in the grid has a learned vector of {mono(width)} "
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. Nobody told the model "
-        f"which places are neighbours; it learned it. The positions of patch {middle} and the one to its right have cosine "
-        f"{mono(number(near))}.")
+        f"which places are neighbours; it learned it: the vectors of places side by side have cosine {mono(number(beside))} on "
+        f"average, those of any two places {mono(number(anywhere))}.")
     body = f"""
-positions = model.vit.embeddings.position_embeddings[0, 1:]
-answer = torch.cosine_similarity(positions[{middle}], positions[{beside}], dim=0).item()
+positions = torch.nn.functional.normalize(model.vit.embeddings.position_embeddings[0, 1:], dim=-1)
+grid = positions.reshape({rows}, {cols}, -1)
+right, below = (grid[:, :-1] * grid[:, 1:]).sum(-1), (grid[:-1] * grid[1:]).sum(-1)
+answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
 """
     return {
         "story": story, "view": "tokens",
@@ -40,13 +42,14 @@ answer = torch.cosine_similarity(positions[{middle}], positions[{beside}], dim=0
         "attempt": "shuffle the patches, then shuffle them <em>together with</em> their positions. "
                    "Guess first: which of the two can the model not notice?",
         "data": {
-            "src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1], "width": width,
+            "src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "width": width,
             "patches": pack(made.patches, "u16"), "positions": pack(made.positions, "u16"), "cls": pack(made.cls[0], "f32"),
-            "similarity": pack(similarity, "u8"), "best": look.classifier.labels[look.ranked[0]],
-            "confidence": look.probabilities[look.ranked[0]].item(), "shares": SHARES,
+            "similarity": pack(similarity, "u16") if similarity.numel() <= SENT_WHOLE else None,
+            "best": look.classifier.labels[look.ranked[0]], "confidence": look.probabilities[look.ranked[0]].item(),
+            "shares": SHARES,
         },
-        "check": {"code": snippet(look, body), "value": near,
-                  "says": f"The cosine between the position vectors of patches {middle} and {beside}."},
+        "check": {"code": snippet(look, body), "value": beside,
+                  "says": f"The mean cosine between the position vectors of neighbouring places: {number(beside, 3)}."},
     }
 
 

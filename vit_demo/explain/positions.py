@@ -8,15 +8,26 @@ Legend: N patches, T = N + 1 tokens, D width, K classes.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import normalize
 
 from vit_demo.explain.tokens import classify
 
 
 def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre)."""
-    patches = positions[1:]
-    return cosine_similarity(patches[:, None], patches[None], dim=-1).reshape(*grid, *grid)
+    directions = normalize(positions[1:], dim=-1)
+    return (directions @ directions.T).reshape(*grid, *grid)
+
+
+def neighbour_similarity(similarity: Tensor) -> tuple[float, float]:
+    """Cosines (rows,cols,rows,cols) -> their mean over places side by side or one above the other, and over any two places."""
+    rows, cols = similarity.shape[:2]
+    cosines, place = similarity.reshape(rows * cols, -1), torch.arange(rows * cols).reshape(rows, cols)
+    beside = torch.cat([cosines[place[:, :-1], place[:, 1:]].flatten(), cosines[place[:-1], place[1:]].flatten()])
+    if not len(beside):  # one patch is the whole picture
+        return 1.0, 1.0
+    count = len(cosines)
+    return beside.mean().item(), ((cosines.sum() - cosines.trace()) / (count * (count - 1))).item()
 
 
 def shuffled_order(count: int, share: float, seed: int = 0) -> Tensor:

@@ -3,7 +3,7 @@
   const { h } = vit;
 
   /**
-   * picture({src, rows, cols, alt}) -> {node, veil(weights, max)}.
+   * picture({src, rows, cols, alt}) -> {node, veil(weights, max), tint(values, peak), show(src)}.
    * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk.
    */
   vit.picture = ({ src, rows, cols, alt, quiet = false, pick }) => {
@@ -71,7 +71,7 @@
       colour.replaceChildren(...Array.from(values, (v, i) => h("rect", { x: i % cols, y: Math.floor(i / cols), width: 1.01, height: 1.01,
         class: v > 0 ? "for" : "against", style: `opacity:${0.6 * Math.abs(v) / (peak || 1)}` })));
     }
-    return { node, veil, tint };
+    return { node, veil, tint, show: (href) => image.setAttribute("href", href) };
   };
 
   function gridPath(rows, cols) {
@@ -81,17 +81,17 @@
     return d;
   }
 
-  /** A small single-hue grid of weights (N) on a canvas: cells are as blue as they are heavy. */
-  vit.thumb = (rows, cols) => {
-    const canvas = h("canvas", { class: "thumb", width: cols * 8, height: rows * 8, "aria-hidden": "true" });
+  /** A small grid of weights (N) on a canvas: cells are as blue as they are heavy, as vermilion as they are below 0. */
+  vit.thumb = (rows, cols, size = 8) => {
+    const canvas = h("canvas", { class: "thumb", width: cols * size, height: rows * size, "aria-hidden": "true" });
     const pen = canvas.getContext("2d");
     canvas.paint = (weights, max) => {
       pen.clearRect(0, 0, canvas.width, canvas.height);
-      const ground = vit.tone("cell"), hue = vit.tone("strength");
+      const ground = vit.tone("cell"), hue = vit.tone("strength"), below = vit.tone("against");
       for (let i = 0; i < rows * cols; i++) {
-        const box = [(i % cols) * 8 + 0.5, Math.floor(i / cols) * 8 + 0.5, 7, 7];
+        const gap = size / 8, box = [(i % cols) * size + gap / 2, Math.floor(i / cols) * size + gap / 2, size - gap, size - gap];
         pen.globalAlpha = 1; pen.fillStyle = ground; pen.fillRect(...box);
-        pen.globalAlpha = Math.min(1, weights[i] / (max || 1)); pen.fillStyle = hue; pen.fillRect(...box);
+        pen.globalAlpha = Math.min(1, Math.abs(weights[i]) / (max || 1)); pen.fillStyle = weights[i] < 0 ? below : hue; pen.fillRect(...box);
       }
     };
     return canvas;

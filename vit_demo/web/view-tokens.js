@@ -2,7 +2,7 @@
 vit.views.tokens = (card, data, frame) => {
   const { h, number, percent } = vit;
   const { rows, cols, width } = data, count = rows * cols;
-  const patches = vit.unpack(data.patches), positions = vit.unpack(data.positions), cls = vit.unpack(data.cls), similarity = vit.unpack(data.similarity);
+  const patches = vit.unpack(data.patches), positions = vit.unpack(data.positions), cls = vit.unpack(data.cls);
   const peak = (values) => values.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
   const top = Math.max(peak(patches), peak(positions), peak(cls)) * 0.6;
 
@@ -11,8 +11,6 @@ vit.views.tokens = (card, data, frame) => {
   const strips = { x: vit.strip(patches, { cells, max: top, label: "the patch" }), p: vit.strip(positions, { cells, max: top, kind: "position", label: "its position" }),
     s: vit.strip(patches, { cells, max: top, label: "the token" }), c: vit.strip(cls, { cells, max: top, kind: "cls", label: "the class token" }) };
   const names = { x: h("span"), p: h("span"), s: h("span") };
-  const near = vit.thumb(rows, cols); near.classList.add("wide");
-  const nearText = h("figcaption", { class: "mono" });
 
   function draw() {
     const p = vit.active(), token = p + 1;
@@ -20,11 +18,6 @@ vit.views.tokens = (card, data, frame) => {
     const sum = x.map((v, i) => v + place[i]);
     strips.x.paint(x, top); strips.p.paint(place, top); strips.s.paint(sum, top); strips.c.paint(cls, top);
     names.x.textContent = `patch ${p}`; names.p.textContent = `position ${token}`; names.s.textContent = `token ${token}`;
-    const cosines = similarity.subarray(p * count, (p + 1) * count);
-    near.paint(cosines.map((v) => Math.max(0, v)), 1);
-    const { row, column } = vit.where(p);
-    const right = column + 1 < cols ? cosines[p + 1] : cosines[p - 1], below = row + 1 < rows ? cosines[p + cols] : cosines[p - cols];
-    nearText.textContent = `beside ${number(right)} · above or below ${number(below)} · far corner ${number(cosines[row < rows / 2 ? count - 1 : 0])}`;
     const few = (values) => `(${[0, 1, 2].map((i) => number(values[i])).join(", ")}, …)`;
     frame.say({ token, x: few(x), place: few(place), sum: few(sum) });
   }
@@ -33,8 +26,8 @@ vit.views.tokens = (card, data, frame) => {
   card.append(h("div", { class: "row" }, h("figure", {}, view.node),
     h("div", {}, h("h3", {}, "patch + position = token"), line(names.x, strips.x), line(names.p, strips.p), line(names.s, strips.s),
       line(h("span", {}, "CLS, in front"), strips.c),
-      h("figure", { class: "cosine" }, h("h3", { class: "later" }, "whose position is like this one's? (ViT paper, Fig. 7 centre)"), near, nearText))),
-  jigsaw());
+      h("p", { class: "quiet later" }, "A vector is drawn as a strip of cells, blue above 0 and vermilion below; the same strip wherever it appears."))),
+  vit.positions(data, positions), jigsaw());
   vit.follow(card, draw);
 
   function jigsaw() {

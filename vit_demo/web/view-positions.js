@@ -1,0 +1,79 @@
+// Whose position is like whose? N maps of N cosines each, laid out as the places they belong to.
+(() => {
+  const { h, number } = vit;
+  const SIDE = 840; // canvas pixels; shown smaller, so that it stays sharp on fine screens
+
+  /** mosaic(rows, cols, alt) -> {node, paint(cosines (N,N))}. Pointing and walking are those of every picture. */
+  vit.mosaic = (rows, cols, alt) => {
+    const step = Math.max(2, Math.floor(SIDE / (Math.max(rows, cols) * (Math.max(rows, cols) + 1))));
+    const tile = [(cols + 1) * step, (rows + 1) * step], canvas = h("canvas", { width: cols * tile[0], height: rows * tile[1] });
+    const small = h("canvas", { width: cols * cols, height: rows * rows });
+    const view = vit.picture({ src: "", rows, cols, alt });
+    view.node.classList.add("mosaic");
+    function paint(cosines) {
+      const ground = vit.rgb("cell"), up = vit.rgb("strength"), down = vit.rgb("against");
+      const image = small.getContext("2d").createImageData(small.width, small.height), count = rows * cols;
+      for (let place = 0; place < count; place++) for (let other = 0; other < count; other++) {
+        const v = cosines[place * count + other], hue = v < 0 ? down : up, share = Math.min(1, Math.abs(v));
+        const x = (place % cols) * cols + (other % cols), y = Math.floor(place / cols) * rows + Math.floor(other / cols);
+        image.data.set([...ground.map((c, k) => c + (hue[k] - c) * share), 255], 4 * (y * small.width + x));
+      }
+      small.getContext("2d").putImageData(image, 0, 0);
+      const pen = canvas.getContext("2d");
+      pen.imageSmoothingEnabled = false;
+      for (let place = 0; place < count; place++) {
+        const c = place % cols, r = Math.floor(place / cols);
+        pen.drawImage(small, c * cols, r * rows, cols, rows, c * tile[0] + step / 2, r * tile[1] + step / 2, cols * step, rows * step);
+      }
+      view.show(canvas.toDataURL());
+    }
+    return { node: view.node, paint };
+  };
+
+  /** cosines(data) -> how alike the position of a place is to all others (N), from what was sent. */
+  function cosines({ rows, cols, width, similarity }, positions) {
+    const count = rows * cols, all = similarity && vit.unpack(similarity);
+    if (all) return { all, of: (place) => all.subarray(place * count, (place + 1) * count) };
+    const at = (place) => positions.subarray((place + 1) * width, (place + 2) * width);
+    const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
+    const lengths = Array.from({ length: count }, (_, place) => Math.hypot(...at(place)));
+    return { all, of: (place) => Float32Array.from({ length: count }, (_, other) => dot(at(place), at(other)) / (lengths[place] * lengths[other])) };
+  }
+
+  /** Chapter 4: the mosaic, and one map of it enlarged. */
+  vit.positions = (data, vectors) => {
+    const { rows, cols } = data, count = rows * cols, { all, of } = cosines(data, vectors);
+    const large = vit.thumb(rows, cols, 32), title = h("h3", { "aria-live": "polite" }), text = h("figcaption", { class: "mono" }), pointed = h("figcaption", { class: "mono" });
+    large.classList.add("large");
+    const scale = vit.scale("cosine");
+    scale.classList.add("both");
+    scale.ends("−1", "1");
+    let shown = null;
+    const mark = h("i", { class: "mark" }), box = h("div", { class: "marked-map" }, large, mark);
+    function draw() {
+      const place = vit.active();
+      if (place === shown || place >= count) return;
+      shown = place;
+      const row = of(place), { row: r, column: c } = vit.where(place);
+      large.paint(row, 1);
+      Object.assign(mark.style, { left: `${(100 * c) / cols}%`, top: `${(100 * r) / rows}%`, width: `${100 / cols}%`, height: `${100 / rows}%` });
+      title.textContent = `the position of patch ${place}, row ${r}, column ${c}`;
+      const right = cols > 1 ? row[c + 1 < cols ? place + 1 : place - 1] : 1, below = rows > 1 ? row[r + 1 < rows ? place + cols : place - cols] : 1;
+      text.textContent = `beside ${number(right)} · above or below ${number(below)} · far corner ${number(row[(r < rows / 2 ? count - cols : 0) + (c < cols / 2 ? cols - 1 : 0)])}`;
+    }
+    box.addEventListener("pointermove", (event) => {
+      const area = box.getBoundingClientRect();
+      const [c, r] = [Math.floor(((event.clientX - area.left) / area.width) * cols), Math.floor(((event.clientY - area.top) / area.height) * rows)];
+      if (c >= 0 && c < cols && r >= 0 && r < rows) pointed.textContent = `to row ${r}, column ${c}: ${number(of(shown)[r * cols + c])}`;
+    });
+    box.addEventListener("pointerleave", () => { pointed.textContent = ""; });
+    const whole = all ? vit.mosaic(rows, cols, "Position similarity: at each place a small map of how alike its position vector is to that of every place") : null;
+    whole?.paint(all);
+    const node = h("div", { class: "below" }, h("h3", {}, "Whose position is like whose? (Dosovitskiy et al. 2021, Fig. 7 centre)"),
+      h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place? Point at one to see it large.`
+        : `${count} maps of ${count} cells are too many to draw at once: here is the one of the chosen patch.`),
+      h("div", { class: "wide-row" }, whole ? h("figure", {}, whole.node) : null, h("figure", {}, title, box, scale, text, pointed)));
+    vit.follow(node, draw);
+    return node;
+  };
+})();
