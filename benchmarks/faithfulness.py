@@ -19,10 +19,10 @@ import torch
 import transformers
 
 from training.source import find_columns, need_split, open_dataset
-from vit_demo.classifier import load
+from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
 from vit_demo.explain.faithfulness import REMOVALS, bootstrap_interval, curves, random_map
-from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM
 from vit_demo.explain.relevance import target
 from vit_demo.explain.tokens import embed
 from vit_demo.images import open_picture
@@ -38,6 +38,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="points of a curve (default: one a patch)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--rows", type=Path, help="file that keeps each picture's numbers; run again to go on after a stop")
+    parser.add_argument("--beside", action="store_true", help="leave the averages beside the model too, where the page reads them")
     parser.add_argument("--output", type=Path, help="JSON file for the result with its conditions")
     return parser.parse_args(argv)
 
@@ -53,7 +54,7 @@ def measure(classifier, image, row: int, steps: int | None, batch: int) -> dict:
         start = time.perf_counter()
         maps[name] = method.map(model, pixel_values, wanted).cpu()
         seconds[name] = round(time.perf_counter() - start, 4)
-    maps["random"] = random_map(len(maps[DEFAULT]), seed=row)
+    maps[RANDOM] = random_map(len(maps[DEFAULT]), seed=row)
     embeddings = embed(classifier.model, pixel_values)
     stacked = torch.stack(list(maps.values())).to(model.device)
     measured = {"seconds": seconds}
@@ -152,6 +153,8 @@ def main(argv: list[str] | None = None) -> dict:
         told = {"conditions": {**conditions, "pictures": args.pictures}, "chosen_on_train": chosen, "shipped_default": DEFAULT,
                 "test": on_test, "train": on_train, "chosen_minus_other_ci95": leads}
         args.output.write_text(json.dumps(told, indent=1) + "\n")
+    if args.beside:
+        (classifier.files / FAITHFULNESS_FILE).write_text(json.dumps({"pictures": args.pictures, "conditions": conditions, "chosen_on_train": chosen, "test": on_test}, indent=1) + "\n")
     print(json.dumps(on_test))
     return on_test
 

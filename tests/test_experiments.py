@@ -1,5 +1,7 @@
 """The experiments of chapter 8 against what they claim to do."""
 
+import json
+
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 from tests.models import save_model
 from tests.test_draw import unpack
 from vit_demo.chapters import decision, experiments
+from vit_demo.chapters.extras import map_scores
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import load
 from vit_demo.samples import SAMPLES
@@ -88,3 +91,19 @@ def test_the_energy_table_places_the_picture(look, tmp_path):
     beside = with_extras(tmp_path, look, energies=torch.tensor([energy - 2, energy - 1, energy + 1, energy + 2]))
     assert "50\u00a0%" in decision.scene(beside)["story"]
     assert "table of energies" in decision.scene(look)["story"]
+
+
+def test_the_page_shows_how_true_the_maps_are(look, tmp_path):
+    beside = with_extras(tmp_path, look)
+    row = {"difference": 0.5, "ci95": [0.4, 0.6]}
+    file = beside.classifier.files / "faithfulness.json"
+    file.write_text(json.dumps({"pictures": 3, "test": {"presence": row, "random": {"difference": 0, "ci95": [-0.1, 0.1]}, "no map": row}}))
+    shown = {"model": "model", "pictures": 3, "scores": {"presence": [0.5, 0.4, 0.6], "random": [0.0, -0.1, 0.1]}}
+    assert decision.scene(beside)["data"]["measured"] == experiments.scene(beside)["data"]["measured"] == shown
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"pictures": 3, "test": {"presence": {}}}', '{"pictures": 3, "test": {"presence": {"difference": 1, "ci95": [0, 2]}}}'])
+def test_what_tells_nothing_gives_the_bundled_models_numbers(look, tmp_path, told):
+    beside = with_extras(tmp_path, look)
+    (beside.classifier.files / "faithfulness.json").write_text(told)
+    assert map_scores(beside.classifier) == map_scores(load(None))

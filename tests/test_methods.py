@@ -1,13 +1,19 @@
 import pytest
 import torch
+from transformers import ViTConfig
 
 from tests.explain_models import SHAPES, model, pixels
-from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.methods import DEFAULT, METHODS, QUICK, opening
 from vit_demo.explain.relevance import target
 
 
 def test_the_default_is_shipped():
-    assert DEFAULT in METHODS
+    assert DEFAULT in METHODS and not METHODS[QUICK].slow
+
+
+def test_a_large_model_opens_with_the_quick_map():
+    assert opening(ViTConfig(image_size=32, patch_size=4, hidden_size=192, num_hidden_layers=6, intermediate_size=384)) == DEFAULT
+    assert opening(ViTConfig()) == QUICK  # ViT-B/16 at 224 px
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -22,14 +22,14 @@ from training import card_words, figures
 from training.card import EVAL_RESULTS, MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
-from vit_demo.classifier import load
+from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 # What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
 # only to go on training in it.
-PRODUCT = (*MODEL_FILES, README, METRICS_FILE, *figures.FIGURES, TENSORS_FILE, FACTS_FILE)
+PRODUCT = (*MODEL_FILES, README, METRICS_FILE, *figures.FIGURES, TENSORS_FILE, FACTS_FILE, FAITHFULNESS_FILE)
 SNAPSHOTS = "snapshots"
 MAIN = "main"
 # Loading the very same float32 weights twice gives the very same answers; a wrong or damaged file does not come close.

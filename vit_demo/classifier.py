@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 
 import torch
 from PIL import Image
@@ -17,10 +18,11 @@ from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from vit_demo import hub_address, hub_fetch, hub_model
 from vit_demo.errors import Damaged, Unreachable, UserError
-from vit_demo.hub_fetch import Report
+from vit_demo.hub_fetch import Report, silent
 from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
 
 BUNDLED = Path(__file__).parent / "bundled"
+FAITHFULNESS_FILE = "faithfulness.json"  # how true the heat maps of a model are; benchmarks/faithfulness.py leaves it beside it
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,11 @@ class Classifier:
 
 
 def load(source: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None,
-         limits: Limits = DEFAULT_LIMITS, report: Report = lambda line: None) -> Classifier:
+         limits: Limits = DEFAULT_LIMITS, report: Report = silent, stop: Event | None = None) -> Classifier:
     """None: the bundled model. A folder. Or a model on the Hub: `user/name`, `user/name@revision`, or its address.
 
     `token=False` is for names that visitors give: no token, no folders, files apart from the owner's. `limits` hold
-    for the Hub; a folder is your own. `report` gets a line at each step; a UserError that it raises stops the work.
+    for the Hub; a folder is your own. `report` is told each step; `stop`, once set, ends a download with Stopped.
     Every refusal is a UserError.
     """
     if source is None:
@@ -90,8 +92,8 @@ def load(source: str | Path | None = None, *, revision: str | None = None, token
     address = hub_address.parse(str(source), revision)
 
     def attempt(afresh: bool) -> Classifier:
-        snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report, afresh=afresh)
-        report(f"opening {address.id}")
+        snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report, stop=stop, afresh=afresh)
+        report("opening it")
         return replace(read_folder(snapshot.folder, address.id, snapshot.revision, limits), note=snapshot.note)
 
     try:
@@ -104,6 +106,15 @@ def load(source: str | Path | None = None, *, revision: str | None = None, token
         raise UserError(f"{damage}. A new copy cannot be had now: {error}") from None
     except Damaged:
         raise UserError(f"{damage}. It lies on the Hub like that: its owner has to upload it again") from None
+
+
+def newest(source: str) -> str:
+    """The commit on the Hub that the name leads to now; for a name with a commit in it, the one of the main branch.
+
+    Asked as a visitor asks, without a token: of a private model nothing is told.
+    """
+    address = hub_address.parse(source)
+    return hub_fetch.latest(replace(address, revision=None) if address.pinned else address, token=False, limits=DEFAULT_LIMITS)
 
 
 def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS) -> Classifier:

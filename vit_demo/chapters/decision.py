@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import torch
 
-from vit_demo.chapters.extras import extras
+from vit_demo.chapters.extras import extras, map_scores
 from vit_demo.chapters.scene import Look, live, mono, number, percent, pixels, snippet
 from vit_demo.chapters.work import told
 from vit_demo.draw import pack
 from vit_demo.explain import uncertainty
 from vit_demo.explain.faithfulness import curves, random_map
-from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.methods import DEFAULT, METHODS, opening
 from vit_demo.explain.relevance import target
 from vit_demo.explain.tokens import embed
 
@@ -50,7 +50,7 @@ answer = logits.softmax(-1)[{first}].item()
         "data": {
             **pixels(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method)] for name, method in METHODS.items()],
-            "default": DEFAULT,
+            "default": opening(look.config), "measured": map_scores(look.classifier),
         },
         "check": {"code": snippet(look, body), "value": p, "says": f"The probability of {labels[first]}: {percent(p)}."},
     }

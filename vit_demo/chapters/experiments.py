@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vit_demo.chapters.extras import extras
+from vit_demo.chapters.extras import extras, map_scores
 from vit_demo.chapters.scene import Look, mono, percent, pixels, snippet
 from vit_demo.chapters.work import told
 from vit_demo.draw import data_uri, pack, picture
@@ -57,6 +57,7 @@ answer = logits.softmax(-1)[{best}].item()
             **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(),
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
+            "measured": map_scores(look.classifier),
             "duel": [[name, METHODS[name].title, METHODS[name].source] for name in DUEL]
             + [["random", "A random order", "what every map must beat"]],
         },

@@ -1,11 +1,15 @@
-"""What training may leave beside a model for this page: energies of held-out pictures and a bank of features."""
+"""What may lie beside a model for this page: energies of held-out pictures, a bank of features, how true its heat maps are."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from vit_demo.classifier import BUNDLED, FAITHFULNESS_FILE
+from vit_demo.explain.methods import METHODS, RANDOM
 
 FILE = "extras.safetensors"
 MOST_BYTES = 20_000_000
@@ -35,3 +39,23 @@ def _read(file: Path, shape: tuple[int, int], classes: int) -> dict[str, Tensor]
             and 0 <= int(labels.min()) and int(labels.max()) < classes:
         good |= {"bank": bank, "bank_thumbnails": thumbnails, "bank_labels": labels}
     return good
+
+
+def map_scores(classifier) -> dict:
+    """{"model", "pictures", "scores": {map: [insertion - deletion area, its 95 % interval's ends]}} of test pictures: this
+    model's where somebody measured them, otherwise the bundled model's."""
+    return _scores(classifier.files / FAITHFULNESS_FILE, classifier.name) or _scores(BUNDLED / FAITHFULNESS_FILE, "bundled")
+
+
+@lru_cache(maxsize=4)
+def _scores(file: Path, model: str) -> dict:
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            return {}
+        told = json.loads(file.read_bytes())
+        scores = {name: [float(row["difference"]), *map(float, row["ci95"])] for name, row in told["test"].items()
+                  if name in METHODS or name == RANDOM}
+        found = {"model": model, "pictures": int(told["pictures"]), "scores": scores}
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+        return {}
+    return found if RANDOM in scores and all(len(row) == 3 for row in scores.values()) else {}

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vit_demo.explain.cost import flops
 from vit_demo.explain.presence import presence_map
 from vit_demo.explain.relevance import attention_map, cdam_map, chefer_map, gradcam_map, integrated_map, rollout_map
 from vit_demo.explain.removal import occlusion_map, shapley_map
@@ -33,4 +34,12 @@ METHODS = {
     "presence": Method(presence_map, "Integrated presence", "this app, after arXiv:1703.01365", True, True, True),
 }
 
-DEFAULT = "presence"  # ahead in small trials; benchmarks/faithfulness.py is to confirm it on its 500 training pictures
+RANDOM = "random"  # the order that every map must beat
+DEFAULT = "presence"  # the truest on 500 training pictures, by benchmarks/faithfulness.py
+QUICK = "chefer"  # the truest of those that are not slow
+MOST_FLOPS = 10e9  # of a forward pass, for the default to come unasked; ViT-B/16 at 224 px takes 35e9
+
+
+def opening(config) -> str:
+    """The map to begin with: the default, or, where that would take two cores half a minute, the quick one."""
+    return DEFAULT if flops(config).total <= MOST_FLOPS else QUICK

@@ -28,6 +28,12 @@ vit.views.decision = (card, data, frame) => {
   const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
   const stop = h("button", { type: "button", class: "do", hidden: true, onclick: () => { frame.stop(); stop.hidden = true; } }, "stop");
   const about = (name) => data.methods.find((method) => method[0] === name)[2];
+  const measured = (name) => {
+    const { model, pictures, scores } = data.measured;
+    if (!scores?.[name]) return "";
+    const said = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
+    return ` On average over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}: ${said(scores[name])}; a random order ${said(scores.random)}.`;
+  };
   let values = null;
 
   function ask() {
@@ -45,7 +51,7 @@ vit.views.decision = (card, data, frame) => {
       const line = (name, points, tone) => ({ name, points, tone });
       const chart = (unit, which) => vit.lines({ x: reply.shares, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "other")] });
       plot.replaceChildren(chart("with the best patches only, ever more of them", reply.insertion), chart("with the best patches taken away", reply.deletion));
-      note.textContent = `${about(reply.method)}. Faithfulness on this picture (insertion − deletion area): ${number(reply.score[0])}, a random order gets ${number(reply.score[1])}.`;
+      note.textContent = `${about(reply.method)}. Faithfulness on this picture (insertion − deletion area): ${number(reply.score[0])}, a random order gets ${number(reply.score[1])}.${measured(reply.method)}`;
       draw();
     });
   }

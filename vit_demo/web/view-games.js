@@ -41,6 +41,14 @@ vit.games.heads = (stage, data, frame) => {
 
 vit.games.duel = (stage, data, frame) => {
   const { h, number } = vit;
+  const average = () => {
+    const { model, pictures, scores } = data.measured;
+    if (!scores) return "";
+    const rows = data.duel.filter(([name]) => scores[name]).sort((a, b) => scores[b[0]][0] - scores[a[0]][0]);
+    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}`),
+      h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval"].map((text) => h("th", { scope: "col" }, text)))),
+        h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`].map((text) => h("td", { class: "mono" }, text)))))));
+  };
   const bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
   let scores = null, curves = null, chosen = null;
   const players = data.duel.map(([name, title, source]) => {
@@ -61,7 +69,7 @@ vit.games.duel = (stage, data, frame) => {
     plot.replaceChildren(chart("insertion: with the best patches only (up is good)", curves.insertion), chart("deletion: with the best patches gone (down is good)", curves.deletion));
   }
   stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random gets about 0.`),
-    bar, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot);
+    bar, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
   frame.ask({ what: "duel" }, (reply) => {
     bar.firstChild.style.width = `${100 * reply.progress}%`;
     for (const [name, map] of Object.entries(reply.maps ?? {})) {
