@@ -40,7 +40,8 @@ def test_two_wide_heads_lose_nothing_on_the_map():
     query = torch.randn(9, 2, generator=generator) + 3
     key = query.roll(1, dims=0).flip(1) - 7  # as wide a cloud, elsewhere
     places = query_key_map(query, key)
-    assert_close(torch.cdist(*places), torch.cdist(query, key - key.mean(0) + query.mean(0)), atol=1e-4, rtol=1e-4)
+    assert_close(torch.cdist(places.query, places.key), torch.cdist(query, key - key.mean(0) + query.mean(0)), atol=1e-4, rtol=1e-4)
+    assert_close(places.explained.sum(), torch.tensor(1.0))
 
 
 def test_what_softmax_cannot_notice_the_map_does_not_show():
@@ -48,8 +49,19 @@ def test_what_softmax_cannot_notice_the_map_does_not_show():
     query, key = attended.query[0], attended.key[0]
     places = query_key_map(query, key)
     again = query_key_map(query * 3, key / 3 + 5)
-    assert places[0].shape == places[1].shape == (65, 2)
-    assert_close(torch.cat(places).abs(), torch.cat(again).abs(), atol=1e-3, rtol=1e-3)
+    assert places.query.shape == places.key.shape == (65, 2)
+    assert_close(torch.cat(places[:2]).abs(), torch.cat(again[:2]).abs(), atol=1e-3, rtol=1e-3)
+
+
+def test_the_map_says_how_much_it_leaves_out():
+    attended = attend(model("32/4").vit.layers[1], residual_stream("32/4")[1])
+    query, key = attended.query[2], attended.key[2]
+    shown = query_key_map(query, key)
+    query, key = query - query.mean(0), key - key.mean(0)
+    balance = (key.norm() / query.norm()).sqrt()
+    both, places = torch.cat([query * balance, key / balance]), torch.cat([shown.query, shown.key])
+    assert_close(shown.explained.sum(), places.square().sum() / both.square().sum(), atol=1e-5, rtol=0)
+    assert 0 < shown.explained[1] <= shown.explained[0] < 1
 
 
 def test_distances_are_in_pixels():

@@ -15,8 +15,10 @@ from tests.served import serve
 from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS
 from vit_demo.chapters.scene import number, percent
+from vit_demo.explain.attention import attend, query_key_map
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -190,6 +192,45 @@ def test_attention_shown_is_attention_recomputed(page, folder):
     best = weights.argmax().item()
     assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
     page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
+
+
+def test_queries_and_keys_in_one_plane_tell_where_they_look(page, folder):
+    go(page, 5)
+    choose(page, 6)
+    page.click("[data-layer='2'][data-head='1']")
+    page.click("text=CLS looks")
+    page.click("text=queries and keys")
+    page.wait_for_selector(".plane + .caption:has-text('CLS looks most at')")
+    classifier_here = classifier.load(folder)
+    hidden = trace(classifier_here, Image.open(SAMPLES[6][0])).hidden_states[2]
+    attended = attend(classifier_here.viewing.vit.layers[2], hidden)
+    shown = query_key_map(attended.query[1], attended.key[1])
+    assert f"They hold {percent(shown.explained.sum().item())} of what" in page.inner_text(".stage")
+    page.focus(".plane")
+    page.keyboard.press("ArrowRight")
+    patch = int(re.match(r"patch (\d+) looks most", page.inner_text(".plane + .caption")).group(1))
+    weights = attended.weights[1, patch + 1]
+    best = weights.argmax().item()
+    away = (shown.key - shown.query[patch + 1]).norm(dim=-1)
+    told = page.inner_text(".plane + .caption")
+    assert f"{f'patch {best - 1}' if best else 'CLS'} {percent(weights[best].item())}" in told
+    assert f"number {(away <= away[best]).sum()} of 65 by nearness" in told
+    page.keyboard.press("Escape")
+    assert page.inner_text(".plane + .caption").startswith("CLS looks most at")
+
+
+def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
+    attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("text=the whole matrix")
+    page.focus(".matrix")
+    page.click("text=CLS looks")
+    page.focus(".matrix")
+    page.keyboard.press("ArrowUp")  # from CLS round to the last patch
+    page.keyboard.press("ArrowRight")
+    told = re.match(r"patch 63 gives (.+) to patch (\d+)", page.inner_text(".matrix-box + .caption"))
+    weight = attention[2, 1, 64, int(told.group(2)) + 1].item()
+    assert told.group(1) == percent(weight) == page.inner_text("[data-live=weight]")
+    page.click("text=CLS looks")
 
 
 def test_the_address_shows_the_same_again(page, open_page):

@@ -39,11 +39,12 @@ def beside(look, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)
 def test_a_snippet_reproduces_the_number(chapter, look, beside, capsys):
-    check = chapter.scene(look)["check"]
-    space = {}
-    exec(compile(check["code"], "snippet", "exec"), space)
-    assert space["answer"] == pytest.approx(check["value"], abs=1e-5)
-    assert str(space["answer"]) in capsys.readouterr().out
+    scene = chapter.scene(look)
+    for check in [scene["check"], *scene.get("also", [])]:
+        space = {}
+        exec(compile(check["code"], "snippet", "exec"), space)
+        assert space["answer"] == pytest.approx(check["value"], abs=1e-5)
+        assert str(space["answer"]) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)

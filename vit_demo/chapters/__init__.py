@@ -2,7 +2,8 @@
 
 A chapter is a module with a NAME (its station in the ribbon), a TITLE, `station(classifier)` (that station's true
 shape) and `scene(look)`: the story, the data of the view that web/ draws, an equation, a thing to try and a snippet
-that reproduces a number. Where a reader may ask for more than is shown, `answer(look, question)` yields it bit by bit.
+that reproduces a number (`also` holds further ones). Where a reader may ask for more than is shown,
+`answer(look, question)` yields it bit by bit.
 Chapters know nothing of Gradio: they take a Look and give plain dictionaries.
 """
 

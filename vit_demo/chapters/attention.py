@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import torch
+
 from vit_demo.chapters.scene import Look, live, mono, percent, snippet
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import attention as maths
@@ -44,6 +46,7 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
     return {
         "story": story, "view": "attention", "equation": equation,
         "attempt": "point at other patches. Then choose a head in the last layer: does it still look near itself?",
+        "also": [plane_check(look, layer, head)],
         "data": {
             "src": data_uri(picture(look.seen)), "rows": trace.grid[0], "cols": trace.grid[1],
             "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
@@ -59,9 +62,32 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
 
 
 def queries(look: Look, layer: int) -> dict:
-    """Queries and keys (H,T,d) of one layer."""
+    """Queries and keys (H,T,d) of one layer, and their places (H,2,T,2) in each head's plane."""
     attended = maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer])
-    return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16")}
+    planes = [maths.query_key_map(query, key) for query, key in zip(attended.query, attended.key, strict=True)]
+    return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16"),
+            "places": pack(torch.stack([torch.stack(plane[:2]) for plane in planes]), "u16"),
+            "explained": [plane.explained.sum().item() for plane in planes]}
+
+
+def plane_check(look: Look, layer: int, head: int) -> dict:
+    attended = maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer])
+    share = maths.query_key_map(attended.query[head], attended.key[head]).explained.sum().item()
+    width = attended.query.shape[-1]
+    body = f"""
+with torch.no_grad():
+    hidden = model(pixels, output_hidden_states=True).hidden_states[{layer}][0]
+    layer = model.vit.layers[{layer}]
+    tokens = layer.layernorm_before(hidden)
+    query = layer.attention.q_proj(tokens)[:, {head * width}:{(head + 1) * width}]  # head {head + 1}
+    key = layer.attention.k_proj(tokens)[:, {head * width}:{(head + 1) * width}]
+query, key = query - query.mean(0), key - key.mean(0)
+balance = (key.norm() / query.norm()).sqrt()  # both clouds as wide as each other; no q·k changes
+strength = torch.linalg.svdvals(torch.cat([query * balance, key / balance])) ** 2
+answer = (strength[:2].sum() / strength.sum()).item()
+"""
+    return {"code": snippet(look, body), "value": share,
+            "says": f"The share of variance that the plane of queries and keys shows, layer {layer + 1}, head {head + 1}: {percent(share)}."}
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:

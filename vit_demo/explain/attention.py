@@ -62,8 +62,16 @@ def pair(attended: Attended, head: int, query: int, key: int) -> Pair:
     return Pair(q, k, q * k, (q * k).sum(), scores[key], scores, weights, weights[key], attended.value[head, key], mixed)
 
 
-def query_key_map(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    """One head's (T,d) queries and keys -> their places (T,2), (T,2) on one map (AttentionViz, arXiv:2305.03210).
+class Plane(NamedTuple):
+    """Queries and keys of one head, laid out in one plane."""
+
+    query: Tensor  # (T,2)
+    key: Tensor  # (T,2)
+    explained: Tensor  # (2,), share of all their variance along each direction
+
+
+def query_key_map(query: Tensor, key: Tensor) -> Plane:
+    """One head's (T,d) queries and keys -> their places on one map (AttentionViz: Yeh et al. 2023, arXiv:2305.03210).
 
     What no softmax notices is taken out: keys are moved onto the queries' centre, and if one cloud is wider than the
     other, both are brought to one width. Then both are projected on their two common principal directions.
@@ -72,9 +80,10 @@ def query_key_map(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     tiny = torch.finfo(query.dtype).tiny
     balance = (key.norm().clamp(min=tiny) / query.norm().clamp(min=tiny)).sqrt()
     both = torch.cat([query * balance, key / balance])
-    _, _, directions = torch.linalg.svd(both, full_matrices=False)
+    _, strength, directions = torch.linalg.svd(both, full_matrices=False)
     places = both @ directions[:2].T
-    return places[: len(query)], places[len(query) :]
+    explained = strength[:2].square() / strength.square().sum().clamp(min=tiny)
+    return Plane(places[: len(query)], places[len(query) :], explained)
 
 
 def patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:

@@ -32,7 +32,7 @@
         markup("p", "story", scene.story), card,
         scene.equation ? markup("div", "equation mono", scene.equation) : null,
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
-        scene.check ? check(scene.check) : null,
+        check([scene.check, ...(scene.also ?? [])]),
         h("nav", { class: "onward", "aria-label": "chapters" },
           scene.before ? h("button", { type: "button", onclick: () => vit.steps.ask([trigger, { chapter: scene.number - 1 }]) }, `‹ ${scene.before}`) : h("span", {}),
           scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.steps.ask([trigger, { chapter: scene.number + 1 }]) }, `${scene.after} ›`) : h("span", {})));
@@ -75,9 +75,12 @@
     return node;
   }
 
-  function check({ code, says }) {
-    const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(code).then(() => { copy.textContent = "copied"; }) }, "copy");
-    return h("details", { class: "check" }, h("summary", {}, "Check it yourself"),
-      h("p", { class: "quiet" }, says), h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, h("code", {}, code))));
+  /** Code that reproduces shown numbers, folded away. */
+  function check(several) {
+    const parts = several.map(({ code, says }) => {
+      const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(code).then(() => { copy.textContent = "copied"; }) }, "copy");
+      return [h("p", { class: "quiet" }, says), h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, h("code", {}, code)))];
+    });
+    return h("details", { class: "check" }, h("summary", {}, "Check it yourself"), ...parts.flat());
   }
 })();

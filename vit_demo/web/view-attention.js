@@ -5,8 +5,9 @@ vit.views.attention = (card, data, frame) => {
   const count = rows * cols, tokens = count + 1;
   const all = data.all && vit.unpack(data.all);
   let rest = data.cls && { token: 0, row: vit.unpack(data.cls) }; // of a large model: one token's row in every head
-  let here = { layer: data.layer, one: data.one && vit.unpack(data.one), query: vit.unpack(data.query), key: vit.unpack(data.key) };
-  let fromCls = true;
+  const opened = ({ layer, one, query, key, places, explained }) => ({ layer, one: one && vit.unpack(one), query: vit.unpack(query), key: vit.unpack(key), places: vit.unpack(places), explained });
+  let here = opened(data);
+  let fromCls = true, picked = null; // a pair [token that looks, token looked at] that the reader has chosen
 
   /** The row of weights (T) that `token` gives in one head; null while that layer is not here. */
   function row(layer, head, token) {
@@ -18,7 +19,7 @@ vit.views.attention = (card, data, frame) => {
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
   const scale = vit.scale("weight of one patch");
   const caption = h("figcaption", { class: "mono" });
-  const asker = vit.choice("who looks", ["CLS looks", "the chosen patch looks"], 0, (i) => { fromCls = i === 0; draw(); });
+  const asker = vit.choice("who looks", ["CLS looks", "the chosen patch looks"], 0, (i) => { fromCls = i === 0; picked = null; draw(); });
   const thumbs = [];
   const grid = h("div", { class: "thumbs", style: `--columns: ${heads * Math.max(1, Math.floor(6 / heads))}; --narrow: ${heads}`, role: "group", "aria-label": "layers and heads" });
   for (let layer = 0; layer < layers; layer++) for (let head = 0; head < heads; head++) {
@@ -31,7 +32,21 @@ vit.views.attention = (card, data, frame) => {
   card.append(h("div", { class: "tools" }, asker), h("div", { class: "row" },
     h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))));
 
-  const more = vit.attentionMore(data, frame, row);
+  const looks = () => (fromCls ? 0 : vit.active() + 1);
+  /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and what it looks at most. */
+  function paired() {
+    const token = looks();
+    if (picked?.[0] === token) return picked;
+    const weights = row(Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1), token);
+    return [token, fromCls ? vit.active() + 1 : weights ? 1 + weights.subarray(1).indexOf(Math.max(...weights.subarray(1))) : 0];
+  }
+  function pair(token, other) {
+    picked = [token, other];
+    fromCls = token === 0;
+    asker.mark(fromCls ? 0 : 1);
+    vit.set(fromCls ? { hover: null } : { patch: token - 1, hover: null });
+  }
+  const more = vit.attentionMore(data, frame, { row, looks, pair, paired, here: () => here });
   card.append(more);
 
   const pick = (layer, head) => vit.set({ layer, head });
@@ -42,7 +57,7 @@ vit.views.attention = (card, data, frame) => {
     if (layer === wanted.layer && token === wanted.token) return;
     wanted = { layer, token };
     frame.ask({ what: "look", ...wanted }, (reply) => {
-      here = { layer: reply.layer, one: reply.one && vit.unpack(reply.one), query: vit.unpack(reply.query), key: vit.unpack(reply.key) };
+      here = opened(reply);
       if (reply.row) rest = { token: reply.token, row: vit.unpack(reply.row) };
       painted = null;
       draw();
@@ -53,7 +68,7 @@ vit.views.attention = (card, data, frame) => {
   let painted = null;
   function draw() {
     const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1);
-    const token = fromCls ? 0 : vit.active() + 1;
+    const token = looks();
     fetch(layer, token);
     const weights = row(layer, head, token);
     if (!weights) return;
@@ -71,7 +86,7 @@ vit.views.attention = (card, data, frame) => {
     }
     thumbs.forEach((thumb) => thumb.button.setAttribute("aria-pressed", thumb.layer === layer && thumb.head === head ? "true" : "false"));
     const best = patches.indexOf(max);
-    const other = fromCls ? vit.active() + 1 : best + 1;
+    const other = paired()[1];
     caption.textContent = `${name(token)} → ${name(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
     const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "The class token" : vit.where(token - 1).text.split(" · token")[0].replace("patch", "Patch"),
       most: percent(max), target: vit.where(best).text.split(" · token")[0], weight: percent(weights[other]) };

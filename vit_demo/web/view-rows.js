@@ -1,10 +1,10 @@
 // Chapter 5, below: the whole matrix of a head, how far heads look, and attention rolled out through the layers.
-vit.attentionMore = (data, frame, row) => {
-  const { h, percent, number } = vit;
+vit.attentionMore = (data, frame, given) => {
+  const { h, percent, number } = vit, { row } = given;
   const { rows, cols, layers, heads } = data, tokens = rows * cols + 1;
   const stage = h("div", { class: "stage" });
   let draw = null;
-  const parts = [["the whole matrix", matrix], ["how far they look", distance], ["through all layers", rollout]];
+  const parts = [["the whole matrix", matrix], ["queries and keys", plane], ["how far they look", distance], ["through all layers", rollout]];
   const open = (index) => { draw = null; stage.replaceChildren(parts[index][1]()); draw?.(); };
   const node = h("div", { class: "below" }, h("div", { class: "tools" }, vit.choice("more about attention", parts.map(([name]) => name), 0, open)), stage);
   open(0);
@@ -14,7 +14,8 @@ vit.attentionMore = (data, frame, row) => {
   function head() { return [Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1)]; }
 
   function matrix() {
-    const canvas = h("canvas", { class: "matrix crisp", width: tokens, height: tokens, role: "img", "aria-label": "attention of every token (row) to every token (column)" });
+    const canvas = h("canvas", { class: "matrix crisp", width: tokens, height: tokens, tabindex: 0, role: "application", "aria-roledescription": "attention matrix",
+      "aria-label": "attention of every token (row) to every token (column): arrow keys walk and work out the pair below" });
     const caption = h("p", { class: "caption mono", "aria-live": "polite" }), box = h("div", { class: "matrix-box" }, canvas, h("i", {}));
     let shown = null, table = null;
     draw = () => {
@@ -31,22 +32,42 @@ vit.attentionMore = (data, frame, row) => {
           image.data.set([...hue.map((c, k) => ground[k] + (c - ground[k]) * share), 255], 4 * (i * tokens + j));
         }));
         pen.putImageData(image, 0, 0);
-        caption.textContent = `layer ${layer + 1}, head ${which + 1}: each row sums to 1; point at a cell`;
+        caption.textContent = `layer ${layer + 1}, head ${which + 1}: each row sums to 1; point at a cell, click to work it out below`;
       }
-      const line = box.querySelector("i"), token = vit.active() + 1;
+      const line = box.querySelector("i"), token = given.looks();
       line.style.top = `${(100 * token) / tokens}%`;
       line.style.height = `${100 / tokens}%`;
     };
-    canvas.addEventListener("pointermove", (event) => {
+    const name = (token) => (token ? `patch ${token - 1}` : "CLS");
+    const tell = (i, j) => { caption.textContent = `${name(i)} gives ${percent(table[i][j])} to ${name(j)}`; };
+    const at = (event) => {
       const area = canvas.getBoundingClientRect();
       const [j, i] = [Math.floor(((event.clientX - area.left) / area.width) * tokens), Math.floor(((event.clientY - area.top) / area.height) * tokens)];
-      if (!table?.[i] || j < 0 || j >= tokens) return;
-      const name = (token) => (token ? `patch ${token - 1}` : "CLS");
-      if (i > 0 && vit.state.hover !== i - 1) vit.set({ hover: i - 1 });
-      caption.textContent = `${name(i)} gives ${percent(table[i][j])} to ${name(j)}`;
+      return table?.[i] && j >= 0 && j < tokens ? [i, j] : null;
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      const cell = at(event);
+      if (!cell) return;
+      if (cell[0] > 0 && vit.state.hover !== cell[0] - 1) vit.set({ hover: cell[0] - 1 });
+      tell(...cell);
+    });
+    canvas.addEventListener("click", (event) => { const cell = at(event); if (cell) given.pair(...cell); });
+    canvas.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+      if (!step || !table) return;
+      event.preventDefault();
+      const cell = given.paired().map((token, k) => (token + step[k] + tokens) % tokens);
+      given.pair(...cell);
+      tell(...cell);
     });
     canvas.addEventListener("pointerleave", () => vit.set({ hover: null }));
-    return h("figure", {}, h("p", { class: "quiet" }, "Rows are the tokens that look, columns those that are looked at; CLS comes first. The orange row is the chosen patch. A diagonal means: looks at itself; a column: all look there."), box, caption);
+    return h("figure", {}, h("p", { class: "quiet" }, "Rows are the tokens that look, columns those that are looked at; CLS comes first. The orange row is the token that looks. A diagonal means: looks at itself; a column: all look there."), box, caption);
+  }
+
+  function plane() {
+    const shown = vit.plane(data, given);
+    draw = shown.draw;
+    return shown.node;
   }
 
   function distance() {
