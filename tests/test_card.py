@@ -151,3 +151,11 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         write_card(tmp_path)
 
 
+def test_the_card_names_every_run_that_led_to_the_model(folder):
+    runs = [{"command": "python -m training.train --preset tiny-cpu", "epochs": 5, "images_seen": 1200, "seconds": 60.0, "device": "CPU: y"},
+            {"command": "python -m training.train --model first", "note": "stopped early"}]
+    card = rewrite(folder, {**metrics_of(), "earlier": runs}).text
+    assert "In 3 runs, each going on from the one before" in card and "no weights of others" in card
+    at = [card.index(text) for text in (runs[0]["command"], "5 epochs, 1,200 pictures seen, 60 s, CPU: y.", runs[1]["command"], "stopped early.", "```\npython -m training.train --dataset uoft-cs/cifar10")]
+    assert at == sorted(at)
+    assert "In 1 runs" not in rewrite(folder, metrics_of()).text

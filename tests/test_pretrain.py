@@ -76,7 +76,8 @@ def test_the_fine_tune_command_takes_it_and_leaves_the_test_pictures_unread(fold
     output = train.main(["--dataset", str(blind), "--model", str(folder), "--test-split", "none", "--validation-images", "12", "--epochs", "1",
                          "--batch-size", "12", "--output", str(tmp_path / "vit")])
     metrics = load(output).metrics
-    assert metrics["base_model"] == "mae" and metrics["dataset"]["test_split"] is None
+    assert metrics["base_model"] is None and metrics["dataset"]["test_split"] is None  # no weights of others went into it
+    assert [run["command"].split()[:3] for run in metrics["earlier"]] == [["python", "-m", "training.pretrain"]]
     assert "test_accuracy" not in metrics and 0 <= metrics["validation_accuracy"] <= 1 and metrics["images"] == 12
     with pytest.raises(UserError, match="--validation-images"):
         train.main(["--dataset", str(blind), "--model", str(folder), "--test-split", "none", "--output", str(tmp_path / "other")])

@@ -81,6 +81,7 @@ def body(name: str, repo: str | None, folder: Path, config: ViTConfig, metrics: 
         "data": words.data(metrics, is_hub_id(metrics.get("dataset", {}).get("name"))),
         "command": metrics.get("command"),
         "run": words.run(metrics),
+        "earlier": words.earlier(metrics),
         "recipe": words.recipe(metrics),
         "source": repo or name,
         "calibration": words.calibration(metrics),

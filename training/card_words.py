@@ -109,8 +109,15 @@ def run(metrics: dict) -> str:
     if metrics.get("precision"):
         parts.append({"no": "float32", "bf16": "bfloat16 mixed precision"}.get(metrics["precision"], metrics["precision"]))
     versions = ", ".join(f"{name} {version}" for name, version in metrics.get("versions", {}).items())
-    story = f" {metrics['pretraining']}" if metrics.get("pretraining") else ""
-    return f"{', '.join(parts)}.{story}" + (f" Versions: {versions}." if versions else "")
+    return f"{', '.join(parts)}." + (f" Versions: {versions}." if versions else "")
+
+
+def earlier(metrics: dict) -> list[dict]:
+    """The runs that this one went on from, oldest first: {"command", "told"}."""
+    return [{"command": run["command"], "told": ", ".join(filter(None, (
+        f"{run['epochs']} epochs" if "epochs" in run else "", f"{run['images_seen']:,} pictures seen" if "images_seen" in run else "",
+        duration(run["seconds"]) if "seconds" in run else "", run.get("device", ""), run.get("note", ""))))}
+        for run in metrics.get("earlier", []) if "command" in run]
 
 
 def recipe(metrics: dict) -> list[tuple[str, str]]:

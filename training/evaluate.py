@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from training import report
 from training.data import class_ids, find_columns, need_split, open_dataset
+from training.lineage import KNOWN
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
@@ -51,7 +52,7 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     return {
         "model": classifier.name,
         "revision": classifier.revision,
-        "dataset": report.source_name(dataset),
+        "dataset": KNOWN.get(fingerprint) or report.source_name(dataset),
         "split": split,
         "fingerprint": fingerprint,
         "ece": found["calibration"]["ece"],

@@ -9,6 +9,7 @@ import torch
 
 from training import card, extras, figures, report
 from training.config import TrainConfig, command
+from training.lineage import dataset_name, descent
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 
@@ -96,7 +97,7 @@ def conditions(run) -> dict:
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,
         "dataset": {
-            "name": Path(config.dataset).name if Path(config.dataset).is_dir() else config.dataset,
+            "name": dataset_name(config.dataset, splits.held_out.fingerprint if name == "test" else None),
             "train_split": config.train_split,
             "test_split": splits.test_split,
             "train_images": len(splits.train),
@@ -107,7 +108,7 @@ def conditions(run) -> dict:
         "versions": report.versions(),
         "command": command(config),
         "preset": config.preset,
-        "base_model": config.model and (Path(config.model).name if Path(config.model).is_dir() else config.model),
+        **descent(config.model),
         "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},
         "history": progress.history,
     }
