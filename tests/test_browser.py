@@ -1,17 +1,19 @@
 """The page in a real browser: what is shown is what plain transformers computes, with no request beyond loopback."""
 
+import math
 import re
 import shutil
 import threading
 
 import pytest
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.models import save_model
 from tests.served import serve
+from tests.test_lapse import run_of_training
 from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS
 from vit_demo.chapters.scene import number, percent
@@ -80,9 +82,9 @@ def nothing_went_wrong(request):
     assert request.getfixturevalue("faults") == []
 
 
-def plain(folder, picture: Image.Image):
-    """(labels, probabilities, attentions) by transformers alone."""
-    model = ViTForImageClassification.from_pretrained(folder, attn_implementation="eager")
+def plain(folder, picture: Image.Image, weights=None):
+    """(labels, probabilities, attentions) by transformers alone; `weights`: another folder to take those from."""
+    model = ViTForImageClassification.from_pretrained(weights or folder, attn_implementation="eager", dtype=torch.float32)
     processor = ViTImageProcessorPil.from_pretrained(folder)
     with torch.no_grad():
         output = model(**processor(picture.convert("RGB"), return_tensors="pt"), output_attentions=True)
@@ -266,6 +268,33 @@ def test_a_chapter_follows_the_picture_and_fits_360_pixels(page, number):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
+    folder = run_of_training(tmp_path / "run")
+    with serve(Models(str(folder))) as served:
+        page = open_page(f"{served}/?chapter=9")
+        for sample in (1, 2, 3, 4):  # each breaks off what was begun for the one before
+            choose(page, sample)
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        labels, model, _ = plain(folder, Image.open(SAMPLES[4][0]))
+        _, first, _ = plain(folder, Image.open(SAMPLES[4][0]), folder / "snapshots" / "epoch-001")
+        best, said = model.argmax().item(), first.argmax().item()
+        assert f"After epoch 2 it says {labels[best]}, {percent(model.max().item())}. It was right on 75\u00a0% of the validation pictures." in page.inner_text(".lapse")
+        late = page.get_attribute(".lapse .mosaic image", "href")
+        page.fill(".lapse input[type=range] >> nth=0", "0")
+        assert f"After epoch 1 it says {labels[said]}, {percent(first.max().item())}" in page.inner_text(".lapse .told")
+        assert page.get_attribute(".lapse .mosaic image", "href") != late and page.locator(".lapse .filters canvas").count() == 28
+        page.click(".lapse button:has-text('play')")
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        page.set_viewport_size({"width": 360, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.close()
+
+
+def test_a_model_without_snapshots_says_how_to_make_them(page):
+    go(page, 9)
+    page.wait_for_selector(".lapse:has-text('--snapshots 8')")
+
+
 def test_an_upload_is_classified_and_a_bad_one_gets_a_line(page, folder, tmp_path):
     picture = Image.radial_gradient("L").resize((90, 60)).convert("RGB")
     picture.save(tmp_path / "mine.png")
@@ -318,9 +347,114 @@ def test_models_from_the_hub_arrive_while_the_bundled_one_answers(hub, open_page
         assert bars(page) == expected_bars(others[1], picture)
         page.fill("#models input", f"{hub.user}/nobody-knows")
         page.keyboard.press("Enter")
-        page.wait_for_selector("#model-line:has-text('nobody-knows')")
-        page.wait_for_selector("#model-line:not(:has-text('Loading'))")
-        assert "Traceback" not in page.inner_text("#model-line") and bars(page) == expected_bars(others[1], picture)
+        page.wait_for_selector("#coming .bad:not(:empty)")
+        assert page.inner_text("#coming .bad") == f"{hub.user}/nobody-knows: the Hub has no such public model; check its name"
+        assert bars(page) == expected_bars(others[1], picture)
+        page.click("#coming .stop")
+        page.wait_for_selector("#coming .loading", state="hidden")
         choose(page, 5)
         assert bars(page) == expected_bars(others[1], Image.open(SAMPLES[5][0]))
+        page.close()
+
+
+@pytest.fixture
+def on_the_hub(hub, tmp_path_factory):
+    """on_the_hub(name, **shape) -> (repository, folder)"""
+    def put(name, **shape):
+        there = save_model(tmp_path_factory.mktemp("hub") / name, **shape)
+        hub.seed("models", f"{hub.user}/{name}", there)
+        return f"{hub.user}/{name}", there
+
+    return put
+
+
+def ask_for(page, name: str):
+    if not page.is_visible("#models input"):
+        page.click("#models > button")
+    page.fill("#models input", name)
+    page.click("#models button:has-text('Load')")
+
+
+def test_a_load_tells_its_bytes_and_a_stopped_one_leaves_the_old_model(hub, open_page, folder, on_the_hub, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)
+    slow, there = on_the_hub("page-stopped", patch=8)
+    size = (there / "model.safetensors").stat().st_size
+    rule = hub.fault("page-stopped/resolve/.*safetensors", rate=40_000)
+    models = Models(str(folder))
+    with serve(models) as served:
+        page = open_page(served)
+        ask_for(page, slow)
+        page.wait_for_function("document.querySelector('#coming progress').value > 0")
+        assert page.inner_text("#coming b") == f"Loading {slow}"
+        assert re.fullmatch(rf"fetching 0.\d of {size / 1e6:.1f} MB", page.inner_text("#coming .step"))
+        choose(page, 4)  # meanwhile the page goes on, with the old model
+        assert bars(page) == expected_bars(folder, Image.open(SAMPLES[4][0]))
+        page.click("#coming .stop")
+        page.wait_for_selector("#coming .loading", state="hidden")
+        page.wait_for_timeout(3000)
+        assert max(call["bytes"] for call in hub.calls if call["path"].endswith("safetensors") and "page-stopped" in call["path"]) < size
+        assert models.get(slow) is models.default and bars(page) == expected_bars(folder, Image.open(SAMPLES[4][0]))
+        assert "Answering: model" in page.inner_text("#model-line")
+        rule.times = 0
+        ask_for(page, slow)
+        page.wait_for_selector("[data-chapter='2']:has-text('16 of 8×8')")
+        assert bars(page) == expected_bars(there, Image.open(SAMPLES[4][0]))  # the picture chosen meanwhile stays
+        page.close()
+
+
+def test_who_goes_away_leaves_no_load_behind(hub, open_page, folder, on_the_hub, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 20_000)
+    slow, _ = on_the_hub("page-left")
+    hub.fault("page-left/resolve/.*safetensors", rate=20_000)
+    models = Models(str(folder))
+    with serve(models) as served:
+        page = open_page(served)
+        ask_for(page, slow)
+        page.wait_for_function("document.querySelector('#coming progress').value > 0")
+        loading = models.fetch(slow)
+        models.leave(loading)
+        page.close()
+        assert loading.done.wait(10) and loading.classifier is None
+
+
+def test_a_newer_version_is_told_and_opened_by_a_click(hub, open_page, folder, on_the_hub, tmp_path):
+    name, old = on_the_hub("page-grows", patch=8)
+    models = Models(str(folder))
+    with serve(models) as served:
+        page, other = open_page(served), open_page(served)
+        ask_for(page, name)
+        page.wait_for_selector(f"#model-line:has-text('Answering: {name}, revision')")
+        first = models.get(name).revision
+        assert first[:8] in page.inner_text("#model-line") and not page.is_visible("#model-line .newer")
+        newer = save_model(tmp_path / "newer", patch=16)
+        second = HfApi().upload_folder(repo_id=name, folder_path=newer).oid
+        models.held(name).asked = -math.inf  # ten minutes later
+        choose(page, 3)
+        choose(page, 2)
+        page.wait_for_timeout(500)
+        choose(page, 1)
+        assert f"A newer version is on the Hub: {second[:8]}." in page.inner_text("#model-line")
+        assert bars(page) == expected_bars(old, Image.open(SAMPLES[1][0]))
+        page.click("#model-line .newer button")
+        page.wait_for_selector(f"#model-line:has-text('revision {second[:8]}')")
+        assert bars(page) == expected_bars(newer, Image.open(SAMPLES[1][0])) and not page.is_visible("#model-line .newer")
+        assert models.get(name).revision == first  # for who has not clicked, nothing changes
+        choose(other, 1)
+        assert "Answering: model" in other.inner_text("#model-line") and bars(other) == expected_bars(folder, Image.open(SAMPLES[1][0]))
+        ask_for(page, f"{name}@{first}")
+        page.wait_for_selector(f"#model-line .newer:has-text('{second[:8]}')")  # a pinned one is compared with the main branch
+        page.close()
+        other.close()
+
+
+def test_an_older_copy_says_that_it_stands_in(hub, open_page, folder, on_the_hub):
+    name, there = on_the_hub("page-kept", patch=8)
+    classifier.load(name, token=False)  # some time ago
+    hub.fault(".", status=503)
+    with serve(Models(str(folder))) as served:
+        page = open_page(served)
+        ask_for(page, name)
+        page.wait_for_selector(f"#model-line:has-text('Answering: {name}, revision')")
+        assert "the Hub has trouble answering (503); try again in a while. This is the copy kept from before." in page.inner_text("#model-line")
+        assert bars(page) == expected_bars(there, Image.open(SAMPLES[0][0]))
         page.close()

@@ -1,23 +1,26 @@
 """Which model answers, while others are on their way, fail, or hang."""
 
 import threading
+import time
 
 import pytest
 
-from vit_demo.errors import UserError
-from vit_demo.models import AT_ONCE, KEPT, Models
+from vit_demo.errors import Stopped, UserError
+from vit_demo.models import AT_ONCE, KEPT, NEWS_SECONDS, Models
 
 
 class Fake:
     def __init__(self, name):
-        self.name = name
+        self.name, self.revision = name, "old"
 
 
 def loader(gates=None, problems=None):
-    def load(source, *, token=None, report=None):
+    def load(source, *, token=None, report=None, stop=None):
         if gates and source in gates:
-            report("fetching weights")
-            assert gates[source].wait(10)
+            report("fetching 3.0 of 12 MB", 0.25)
+            while not gates[source].wait(0.01):
+                if stop.is_set():
+                    raise Stopped
         if problems and source in problems:
             raise problems[source]
         return Fake(source or "bundled")
@@ -29,7 +32,10 @@ def test_the_bundled_model_answers_until_the_wanted_one_is_here():
     gate = threading.Event()
     models = Models("user/slow", loader({"user/slow": gate}))
     assert models.default.name == "bundled"
-    assert "user/slow" in models.wanted.line()
+    while models.wanted.share is None:
+        time.sleep(0.01)
+    assert models.wanted.line() == "Loading user/slow: fetching 3.0 of 12 MB." and models.wanted.share == 0.25
+    models.leave(models.fetch("user/slow"))  # a visitor who asks for the same and leaves does not stop the owner's
     gate.set()
     assert models.wanted.done.wait(10)
     assert models.default.name == models.get(None).name == "user/slow"
@@ -64,7 +70,7 @@ def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line):
 def test_visitors_models_are_bounded_and_the_longest_unused_goes():
     models = Models(None, loader())
     for number in range(KEPT + 1):
-        assert models.fetch(f"user/{number}", token=False).done.wait(10)
+        assert models.fetch(f"user/{number}").done.wait(10)
     assert models.get("user/0").name == "bundled"
     assert models.get(f"user/{KEPT}").name == f"user/{KEPT}"
 
@@ -78,3 +84,42 @@ def test_one_load_serves_all_who_ask_and_too_many_at_once_are_told_to_wait():
     for gate in gates.values():
         gate.set()
     assert all(load.done.wait(10) for load in loads)
+
+
+def test_a_load_ends_with_the_last_who_waits_for_it_and_makes_room():
+    gates = {f"user/{n}": threading.Event() for n in range(AT_ONCE)}
+    models = Models(None, loader(gates))
+    first, again, _ = models.fetch("user/0"), models.fetch("user/0"), models.fetch("user/1")
+    models.leave(again)
+    assert not first.done.wait(0.2)
+    models.leave(first)
+    assert first.done.wait(10) and first.classifier is None
+    assert models.get("user/0").name == "bundled"
+    anew = models.fetch("user/0")
+    assert anew is not first
+    gates["user/0"].set()
+    assert anew.done.wait(10) and models.get("user/0").name == "user/0"
+
+
+def test_a_newer_version_is_asked_for_now_and_then_and_no_answer_is_no_news(monkeypatch):
+    answers, asked = ["old", "new", UserError("the Hub is away")], []
+
+    def newest(source):
+        asked.append(source)
+        answer = answers[len(asked) - 1]
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    models = Models("user/wanted", loader(), newest)
+    assert models.wanted.done.wait(10)
+    held = models.held(None)
+    for expected in (None, "new", "new"):
+        for _ in range(3):
+            models.look_for_newer(held)
+        while held.asking:
+            time.sleep(0.01)
+        assert held.newer == expected
+        held.asked -= NEWS_SECONDS
+    assert asked == ["user/wanted"] * 3
+    models.look_for_newer(Models(None, loader()).held(None))  # of the bundled model there is nothing to ask

@@ -1,5 +1,6 @@
 """The words on the left: the truth, the caveat, which model answers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from vit_demo import side
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import load
 from vit_demo.looks import Visit
+from vit_demo.models import Loading
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
@@ -39,13 +41,29 @@ def test_the_caveat_is_always_there_and_an_upload_has_no_truth(classifier):
     assert "knows these 10 classes only and always picks one" in text and "truth" not in text
 
 
+def said_of(classifier, held=None, wanted=None, visit=Visit()) -> dict:
+    models = SimpleNamespace(get=lambda source: classifier, held=lambda source: held, wanted=wanted, look_for_newer=lambda held: None)
+    return side.answering(models, visit)
+
+
 def test_the_model_line_names_who_answers_and_what_became_of_the_other(classifier):
-    loading = SimpleNamespace(classifier=None, problem="user/x: there is no such model", line=lambda: "user/x: there is no such model")
-    models = SimpleNamespace(get=lambda source: classifier, wanted=loading)
-    assert "Answering: model" in side.model_line(models, Visit()) and "no such model" in side.model_line(models, Visit())
-    models.wanted = None
-    assert "no such model" not in side.model_line(models, Visit())
+    assert said_of(classifier) == {"model": "model@None", "text": "Answering: model.", "tone": "", "share": None, "newer": None}
+    refused = Loading("user/x", problem="user/x: there is no such model")
+    assert said_of(classifier, wanted=refused)["text"] == "Answering: model. user/x: there is no such model"
+    assert said_of(classifier, wanted=refused)["tone"] == "bad"
+    coming = Loading("user/x", step="fetching 3.0 of 12 MB", share=0.25)
+    told = said_of(classifier, wanted=coming)
+    assert told["text"] == "Answering: model. Loading user/x: fetching 3.0 of 12 MB." and told["share"] == 0.25
 
 
-def test_what_a_stranger_wrote_stays_text():
-    assert "<img" not in side.line("<img src=x>")
+def test_a_model_from_the_hub_is_named_with_its_revision_its_age_and_a_newer_one(classifier):
+    hub = replace(classifier, name="user/x", revision="0123456789" * 4, note="The Hub is away. This is the copy kept from before.")
+    held = Loading("user/x", classifier=hub, newest=hub.revision)
+    told = said_of(hub, held, visit=Visit(source="user/x"))
+    assert told["text"] == f"Answering: user/x, revision 01234567. {hub.note}" and told["newer"] is None
+    held.newest = "f" * 40
+    assert said_of(hub, held, visit=Visit(source="user/x"))["newer"] == "ffffffff"
+
+
+def test_a_model_that_had_to_make_room_is_said_to_be_gone(classifier):
+    assert "user/gone had to make room" in said_of(classifier, visit=Visit(source="user/gone"))["text"]

@@ -14,3 +14,10 @@ class Unreachable(UserError):
 
 class Damaged(UserError):
     """A file is there and cannot be read; fetching it again may help."""
+
+
+class Stopped(UserError):
+    """Nobody waits for it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped")

@@ -34,6 +34,10 @@ def damaged_there(name: str) -> UserError:
     return UserError(f"{name}: the weights in the repository are damaged; its owner has to upload them again")
 
 
+def late(name: str) -> Unreachable:
+    return Unreachable(f"{name}: the Hub did not answer in time; try again, or open a model from a folder")
+
+
 def _reason(error: Exception, address: Address, visitor: bool) -> UserError | None:
     name = address.id
     if isinstance(error, GatedRepoError):  # a kind of RepositoryNotFoundError, so it comes first
@@ -53,6 +57,8 @@ def _reason(error: Exception, address: Address, visitor: bool) -> UserError | No
         return UserError(f"{name}: its files changed while it was being opened; try again")
     if isinstance(error, HfHubHTTPError):
         return _status(error.response.status_code, name, visitor)
+    if isinstance(error, TimeoutError):
+        return late(name)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{name}: the disk is full; make room where the Hub's files are kept, or set HF_HOME")
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -3,31 +3,40 @@ weights, and the weights themselves only when nothing speaks against them. What 
 """
 
 import math
-import os
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from threading import Event
+from typing import Protocol, TypeVar
 
-from huggingface_hub import HfApi, constants, hf_hub_download, scan_cache_dir, try_to_load_from_cache
-from huggingface_hub.errors import CacheNotFound
-from huggingface_hub.file_download import repo_folder_name
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.utils import tqdm
 
 from vit_demo import hub_model
 from vit_demo.checks import is_whole
-from vit_demo.errors import Unreachable, UserError
+from vit_demo.errors import Stopped, Unreachable, UserError
 from vit_demo.hub_address import Address
-from vit_demo.hub_errors import damaged_there, explain
+from vit_demo.hub_cache import VISITORS_BYTES, kept_folder, remember, trim, visitors_cache
+from vit_demo.hub_errors import damaged_there, explain, late
 from vit_demo.hub_model import Limits
 
 SMALL_FILE = 2_000_000  # bytes; a config with 1000 long labels has 100,000
-VISITORS_BYTES = 3_000_000_000  # kept on disk of all models that visitors named
-Report = Callable[[str], None]
+HEARD = 0.1  # seconds until a stop is heard
+# How often a download tells how far it is and hears a stop; the client's own 10 MB are half a minute of a slow line.
+constants.DOWNLOAD_CHUNK_SIZE = 1_000_000
 T = TypeVar("T")
+
+
+class Report(Protocol):
+    def __call__(self, step: str, share: float | None = None) -> None:
+        """What is being done, and how much of it, where that is known."""
+
+
+def silent(step: str, share: float | None = None) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -40,29 +49,34 @@ class Snapshot:
         return self.folder.name
 
 
-def fetch(address: Address, *, token: str | bool | None, limits: Limits, report: Report = lambda line: None,
-          afresh: bool = False) -> Snapshot:
+def fetch(address: Address, *, token: str | bool | None, limits: Limits, report: Report = silent,
+          stop: Event | None = None, afresh: bool = False) -> Snapshot:
     """Refuses with a UserError. `token=False` is a visitor: no token, and files apart from the owner's, so that a
-    private model that the owner opened is not there for all. `report` gets a line at each step; a UserError that it
-    raises stops the work. `afresh` downloads again what is kept."""
+    private model that the owner opened is not there for all. `stop`, once set, ends it with Stopped and leaves no half
+    file behind. `afresh` downloads again what is kept."""
+    stop = stop or Event()
     cache = visitors_cache() if token is False else Path(constants.HF_HUB_CACHE)
     kept = None if afresh else kept_folder(address, cache)
     if kept and address.pinned:
         return Snapshot(kept)
+
+    def asked(seconds: float, call: Callable[[], T]) -> T:
+        return within(seconds, call, address, token, stop)
+
     try:
-        report(f"asking the Hub about {address.id}")
-        remote = within(limits.answer_seconds, lambda: _ask(address, token, limits, cache, afresh), address, token)
+        report("asking the Hub")
+        remote = asked(limits.answer_seconds, lambda: _ask(address, token, limits, cache, afresh))
         folder = None if afresh else kept_folder(replace(address, revision=remote.revision), cache)
         if folder is None:
-            weights = within(limits.answer_seconds, lambda: _inspect(remote, limits), address, token)
-            report(f"fetching {address.id}, {sum(remote.sizes[file] for file in weights) / 1e6:.0f} MB")
-            files = within(limits.download_seconds, lambda: [remote.get(w, report) for w in weights], address, token)
+            weights = asked(limits.answer_seconds, lambda: _inspect(remote, limits))
+            bar = _bar(sum(remote.sizes[file] for file in weights), report, stop)
+            files = asked(limits.download_seconds, lambda: [remote.get(file, bar) for file in weights])
             folder = files[0].parent
     except Unreachable as error:
         if kept is None:
             raise
         return Snapshot(kept, note=f"{error}. This is the copy kept from before.")
-    _remember(address, remote.revision, cache)
+    remember(address, remote.revision, cache)
     if token is False:
         trim(cache, VISITORS_BYTES, address.id)
     return Snapshot(folder)
@@ -75,23 +89,11 @@ def latest(address: Address, *, token: str | bool | None, limits: Limits) -> str
     return within(limits.answer_seconds, ask, address, token)
 
 
-def visitors_cache() -> Path:
-    return Path(constants.HF_HUB_CACHE).with_name("hub-of-visitors")
-
-
-def kept_folder(address: Address, cache: Path) -> Path | None:
-    """The folder of an earlier download, if all that a model needs is in it."""
-    config = try_to_load_from_cache(address.id, "config.json", cache_dir=cache, revision=address.revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    sizes = {file.name: 0 for file in folder.iterdir() if file.is_file()}  # is_file is false for a broken link
-    try:
-        hub_model.choose_weights(address.id, sizes, lambda: hub_model.parse_json(
-            address.id, hub_model.INDEX, (folder / hub_model.INDEX).read_bytes()), hub_model.NO_LIMITS)
-    except UserError:
-        return None
-    return folder if "preprocessor_config.json" in sizes else None
+def branches(address: Address, *, token: str | bool | None, limits: Limits) -> list[str]:
+    """The names of the repository's branches."""
+    def ask() -> list[str]:
+        return [branch.name for branch in HfApi(token=token).list_repo_refs(address.id).branches]
+    return within(limits.answer_seconds, ask, address, token)
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,10 @@ class Remote:
     afresh: bool
     timeout: float
 
-    def get(self, file: str, report: Report | None = None) -> Path:
+    def get(self, file: str, bar: type[tqdm] | None = None) -> Path:
         return Path(hf_hub_download(
             self.address.id, file, revision=self.revision, token=self.api.token, cache_dir=self.cache,
-            force_download=self.afresh, etag_timeout=self.timeout, tqdm_class=_bar(report, file) if report else None))
+            force_download=self.afresh, etag_timeout=self.timeout, tqdm_class=bar))
 
     def json(self, file: str) -> dict:
         if file not in self.sizes:
@@ -154,7 +156,7 @@ def _inspect(remote: Remote, limits: Limits) -> tuple[str, ...]:
     return weights
 
 
-def within(seconds: float, call: Callable[[], T], address: Address, token: str | bool | None) -> T:
+def within(seconds: float, call: Callable[[], T], address: Address, token: str | bool | None, stop: Event | None = None) -> T:
     """The call's result, its errors explained, or no more waiting: the client's own calls can hang for ever, and a
     thread that hangs cannot be stopped, only left behind."""
     future: Future[T] = Future()
@@ -166,50 +168,46 @@ def within(seconds: float, call: Callable[[], T], address: Address, token: str |
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name=f"hub {address.id}").start()
+    deadline = time.monotonic() + seconds
+    while not wait([future], min(HEARD, seconds)).done:
+        if stop is not None and stop.is_set():
+            raise Stopped
+        if time.monotonic() > deadline:
+            raise late(address.id)
     try:
-        return future.result(seconds)
-    except TimeoutError:
-        raise Unreachable(f"{address.id}: the Hub did not answer within {seconds:g} s; try again, or open a model from "
-                          "a folder") from None
+        return future.result()
     except UserError:
         raise
     except Exception as error:
         raise explain(error, address, token) from error
 
 
-def _bar(report: Report, file: str) -> type[tqdm]:
-    """The client tells of its progress by a bar alone."""
+def _bar(total: int, report: Report, stop: Event) -> type[tqdm]:
+    """The client tells of its progress by a bar alone, one a file: here all of them count together."""
+    fetched = 0
+
     class Bar(tqdm):
-        fetched = 0
+        def __init__(self, *words, initial: int = 0, **options):
+            nonlocal fetched
+            fetched += initial  # a connection that broke is taken up where it was
+            super().__init__(*words, initial=initial, **options)
 
         def update(self, n: float | None = 1) -> bool | None:
-            self.fetched += n or 0  # its own count stands still where bars are switched off
-            report(f"fetching {file}: {self.fetched / 1e6:.0f} of {(self.total or 0) / 1e6:.0f} MB")
+            nonlocal fetched
+            if stop.is_set():
+                raise Stopped
+            fetched += n or 0  # the bar's own count stands still where bars are switched off
+            report(f"fetching {megabytes(fetched)} of {megabytes(total)} MB", fetched / max(total, 1))
             return super().update(n)
+
+        def update_transfer(self, n: float | None = 1) -> None:
+            """The same bytes as they come over the network, told once more."""
+
+        def set_transfer_postfix_str(self, *_, **__) -> None:
+            pass
+
     return Bar
 
 
-def _remember(address: Address, revision: str, cache: Path) -> None:
-    """Name the commit that a branch leads to, as the client's cache does. Only now, when all of it is here: a download
-    that was broken off leaves the older, complete copy the one to fall back on."""
-    if address.pinned:
-        return
-    ref = cache / repo_folder_name(repo_id=address.id, repo_type="model") / "refs" / (address.revision or "main")
-    half_written = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
-    with suppress(OSError):  # a cache that can only be read serves all the same
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        half_written.write_text(revision)
-        half_written.replace(ref)
-
-
-def trim(cache: Path, most_bytes: float, newest: str) -> None:
-    """Delete whole models, the longest unused first and never the newest, until the rest fits."""
-    try:
-        found = scan_cache_dir(cache)
-    except CacheNotFound:
-        return
-    size = found.size_on_disk
-    for repository in sorted(found.repos, key=lambda kept: kept.last_accessed):
-        if size > most_bytes and repository.repo_id != newest:
-            found.delete_revisions(*(revision.commit_hash for revision in repository.revisions)).execute()
-            size -= repository.size_on_disk
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.0f}" if count >= 1e7 else f"{count / 1e6:.1f}"

@@ -18,6 +18,7 @@ class Visit:
     layer: int = 0
     head: int = 0
     source: str | None = None  # the model they chose; None: the page's own
+    shown: str | None = None  # name and revision of the model that answered last
 
     @classmethod
     def from_address(cls, query: dict, chapters: int) -> "Visit":

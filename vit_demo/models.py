@@ -1,6 +1,7 @@
 """Which model answers: the one there at the start at once, others when they have been loaded in the background."""
 
 import logging
+import math
 import os
 import threading
 import time
@@ -14,30 +15,39 @@ from vit_demo.errors import UserError
 
 KEPT = 2  # loaded models beside the one that answers by default
 AT_ONCE = 2  # models being loaded at the same time
+NEWS_SECONDS = 600  # between two questions to the Hub whether a model has a newer version
 UNFORESEEN = "could not be opened; check its name, or look at the server's log"
 
 
 @dataclass(eq=False)
 class Loading:
-    """One model on its way. `done` is set when either `classifier` or `problem` is."""
+    """One model on its way, and what is known of it once it is here. `done` is set when either `classifier` or
+    `problem` is."""
 
     source: str
     token: bool | None = None  # None: the server's own; False: none, which is what a visitor gets
-    since: float = field(default_factory=time.monotonic)
+    waiting: int = 0  # visitors who want it
     done: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
     classifier: Classifier | None = None
     problem: str | None = None
-    step: str = ""  # what it is doing just now
+    step: str = "asking for it"  # what it is doing just now
+    share: float | None = None  # and how much of that is done
+    newest: str | None = None  # the commit that the Hub leads to, when it was last asked
+    asked: float = -math.inf  # when that was
+    asking: bool = False
 
-    def say(self, step: str) -> None:
-        self.step = step
+    def say(self, step: str, share: float | None = None) -> None:
+        self.step, self.share = step, share
 
     def line(self) -> str:
-        if self.problem:
-            return self.problem
-        if self.classifier:
-            return f"{self.source} is here."
-        return f"Loading {self.source}, {time.monotonic() - self.since:.0f} s: {self.step or 'asking for it'}"
+        return self.problem or f"Loading {self.source}: {self.step}."
+
+    @property
+    def newer(self) -> str | None:
+        """The commit on the Hub, where it is another than the one that is here."""
+        here = self.classifier and self.classifier.revision
+        return self.newest if here and self.newest and self.newest != here else None
 
 
 class Models:
@@ -47,9 +57,10 @@ class Models:
     refused there), a model on the Hub arrives in the background while the bundled one answers.
     """
 
-    def __init__(self, wanted: str | None = None, load: Callable[..., Classifier] = classifier.load):
-        self._load, self._lock = load, threading.Lock()
-        self._kept: OrderedDict[str, Classifier] = OrderedDict()
+    def __init__(self, wanted: str | None = None, load: Callable[..., Classifier] = classifier.load,
+                 newest: Callable[[str], str] = classifier.newest):
+        self._load, self._newest, self._lock = load, newest, threading.Lock()
+        self._kept: OrderedDict[str, Loading] = OrderedDict()
         self._loading: dict[str, Loading] = {}
         self.wanted: Loading | None = None
         if wanted is None or os.path.isdir(wanted):
@@ -59,53 +70,90 @@ class Models:
                 self._default = load(None)
             except UserError:  # no bundled model in this copy: nothing can answer before the wanted one is here
                 self._default = load(wanted)
+                self.wanted = Loading(wanted, classifier=self._default)
+                self.wanted.done.set()
             else:
-                self.wanted = self.fetch(wanted)
+                self.wanted = Loading(wanted)
+                self._start(self.wanted)
 
     @property
     def default(self) -> Classifier:
         """What answers when a visitor has chosen nothing: the wanted model as soon as it is here."""
         return (self.wanted and self.wanted.classifier) or self._default
 
+    def held(self, source: str | None) -> Loading | None:
+        """What is known of a visitor's model while it is kept, else of the wanted one; None for what is not from the Hub."""
+        with self._lock:
+            if source in self._kept:
+                self._kept.move_to_end(source)
+                return self._kept[source]
+        return self.wanted if self.wanted and self.wanted.classifier else None
+
     def get(self, source: str | None) -> Classifier:
         """A visitor's model while it is kept, else the default."""
-        with self._lock:
-            if source not in self._kept:
-                return self.default
-            self._kept.move_to_end(source)
-            return self._kept[source]
+        held = self.held(source)
+        return held.classifier if held else self._default
 
-    def fetch(self, source: str, token: bool | None = None) -> Loading:
-        """Begin to load a model, or join whoever is loading it already."""
+    def fetch(self, source: str) -> Loading:
+        """Begin to load a model for a visitor, or join those who wait for it already. Say leave() when it is done, or
+        no longer wanted."""
         with self._lock:
-            if source in self._loading:
-                return self._loading[source]
-            loading = Loading(source, token)
-            if source in self._kept:
-                loading.classifier = self._kept[source]
-                loading.done.set()
-            elif len(self._loading) >= AT_ONCE:
-                loading.problem = "Other models are being loaded just now: try again in a minute."
-                loading.done.set()
-            else:
-                self._loading[source] = loading
-                threading.Thread(target=self._run, args=(loading,), daemon=True, name=f"loading {source}").start()
-            return loading
+            found = self._kept.get(source) or self._loading.get(source)
+            if self.wanted and self.wanted.source == source and not self.wanted.problem:
+                found = self.wanted
+            if found is None or found.stop.is_set():
+                found = Loading(source, token=False)
+                if len(self._loading) >= AT_ONCE:
+                    found.problem = "Other models are being loaded just now: try again in a minute"
+                    found.done.set()
+                else:
+                    self._loading[source] = found
+                    self._start(found)
+            found.waiting += 1
+            return found
+
+    def leave(self, loading: Loading) -> None:
+        """A visitor waits no more. With the last one the download ends; the owner's goes on."""
+        with self._lock:
+            loading.waiting -= 1
+            if not loading.waiting and loading.token is False and not loading.done.is_set():
+                loading.stop.set()
+
+    def look_for_newer(self, held: Loading | None) -> None:
+        """Ask the Hub, in the background and not too often, which commit it leads to now."""
+        with self._lock:
+            if held is None or held.classifier is None or time.monotonic() < held.asked + NEWS_SECONDS:
+                return
+            held.asked, held.asking = time.monotonic(), True
+
+        def ask() -> None:
+            try:
+                held.newest = self._newest(held.source)
+            except UserError:  # no answer is no news
+                pass
+            finally:
+                held.asking = False
+
+        threading.Thread(target=ask, daemon=True, name=f"news of {held.source}").start()
+
+    def _start(self, loading: Loading) -> None:
+        threading.Thread(target=self._run, args=(loading,), daemon=True, name=f"loading {loading.source}").start()
 
     def _run(self, loading: Loading) -> None:
+        opened, problem = None, None
         try:
-            opened, problem = self._load(loading.source, token=loading.token, report=loading.say), None
+            opened = self._load(loading.source, token=loading.token, report=loading.say, stop=loading.stop)
         except UserError as error:
-            opened, problem = None, str(error)
+            problem = str(error)
         except Exception:  # a stranger's model: whatever it does, the page stays, and shows no traceback
-            opened, problem = None, f"{loading.source} {UNFORESEEN}"
+            problem = f"{loading.source} {UNFORESEEN}"
             logging.getLogger(__name__).exception("loading %s", loading.source)
         with self._lock:
-            if opened:
-                self._kept[loading.source] = opened
+            loading.classifier, loading.problem = opened, problem
+            if self._loading.get(loading.source) is loading:
+                del self._loading[loading.source]
+            if opened and loading is not self.wanted and not loading.stop.is_set():
+                self._kept[loading.source] = loading
                 while len(self._kept) > KEPT:
                     self._kept.popitem(last=False)
-            loading.classifier, loading.problem = opened, problem
-            del self._loading[loading.source]
         loading.done.set()
-

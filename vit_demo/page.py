@@ -1,5 +1,6 @@
 """The page: picture in, answer out, then the chapters. Layout and events; words and numbers come from chapters/."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def build_page(models: Models) -> gr.Blocks:
 
     def show(visit: Visit):
         """Everything, for a new picture or model."""
-        return visit, ribbon_of(visit), side.of(look(visit), visit), chapter_of(visit), side.model_line(models, visit)
+        visit = visit.at(shown=side.identity(models.get(visit.source)))
+        return visit, ribbon_of(visit), side.of(look(visit), visit), chapter_of(visit), side.answering(models, visit)
 
     def start(request: gr.Request):
         return show(Visit.from_address(dict(request.query_params), len(CHAPTERS)))
@@ -102,22 +104,32 @@ def build_page(models: Models) -> gr.Blocks:
             raise said(error) if isinstance(error, UserError) else error
         yield last | signed | {"done": True}
 
-    def fetch(visit: Visit, name: str):
+    async def fetch(name: str):
         """Load a model that the visitor names, saying how it goes; the page answers with the old one meanwhile."""
-        loading = models.fetch(name.strip(), token=False)
-        while not loading.done.wait(0.5):
-            yield (gr.skip(),) * 4 + (side.line(loading.line()),)
-        if loading.problem:
-            yield (gr.skip(),) * 4 + (side.line(loading.problem, "bad"),)
-        else:
-            yield show(visit.at(source=loading.source))
+        loading, turn = models.fetch(name.strip()), time.monotonic_ns()
+        try:
+            while not loading.done.is_set():
+                yield side.coming(loading, turn), None
+                await asyncio.sleep(0.3)
+        finally:  # here too when the visitor stops it or goes away
+            models.leave(loading)
+        yield side.coming(loading, turn), loading.source if loading.classifier else None
+
+    def newest(visit: Visit):
+        """The name of the newer version of the model that answers."""
+        held = models.held(visit.source)
+        return f"{held.classifier.name}@{held.newer}" if held and held.newer else gr.skip()
+
+    def arrived(visit: Visit, source: str | None):
+        return (gr.skip(),) * 6 if source is None else (*show(visit.at(source=source)), gr.Timer(active=True))
 
     def tick(visit: Visit):
-        """While the model that was asked for at the start is on its way: say so; when it is here, show its answer."""
-        wanted = models.wanted
-        if wanted is None or not wanted.done.is_set():
-            return (gr.skip(),) * 4 + (side.model_line(models, visit), gr.Timer(active=wanted is not None))
-        return *show(visit), gr.Timer(active=False)
+        """While the wanted model is on its way, or the Hub is asked for a newer one: say so; when another answers, show it."""
+        wanted, held = models.wanted, models.held(visit.source)
+        clock = gr.Timer(active=bool(wanted and not wanted.done.is_set() or held and held.asking))
+        if visit.shown != side.identity(models.get(visit.source)):
+            return *show(visit), clock
+        return *(gr.skip(),) * 4, side.answering(models, visit), clock
 
     def predict(picture: bytes | None, k: float) -> dict:
         """The k likeliest labels of a picture with their probabilities."""
@@ -127,11 +139,11 @@ def build_page(models: Models) -> gr.Blocks:
             raise said(error) from error
 
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as page:
-        visit = gr.State(Visit())
+        visit, here = gr.State(Visit()), gr.State()
         ribbon = mount("ribbon", elem_id="ribbon")
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
-                line = gr.HTML(elem_id="model-line", apply_default_css=False)
+                line = mount("answering", elem_id="model-line")
                 left = mount("side", elem_id="side")
                 own = upload_box(sources=["upload", "clipboard", "webcam"], label="your own picture", show_label=False, height=96,
                              placeholder="your own picture: drop, or click", alt_text="the picture you gave", buttons=[],
@@ -139,6 +151,7 @@ def build_page(models: Models) -> gr.Blocks:
                 with gr.Accordion("Another model", open=False, elem_id="models"):
                     name = gr.Textbox(label="a ViT on the Hub", placeholder="user/model", max_lines=1, lines=1)
                     load = gr.Button("Load", size="sm")
+                coming = mount("loading", elem_id="coming")
             with gr.Column(elem_id="right"):
                 chapter = mount("chapter", elem_id="chapter")
         reply = mount("reply", elem_id="reply")
@@ -151,7 +164,12 @@ def build_page(models: Models) -> gr.Blocks:
         gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **HIDDEN)
         asked = chapter.ask(ask, visit, reply, trigger_mode="multiple", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
-        gr.on([load.click, name.submit], fetch, [visit, name], everything, **HIDDEN)
+        light = {**HIDDEN, "concurrency_limit": 32}  # they wait more than they work
+        loads = [gr.on([load.click, name.submit], fetch, name, [coming, here], **light),
+                 line.select(newest, visit, name, **HIDDEN).then(fetch, name, [coming, here], **light)]
+        for loaded in loads:
+            loaded.then(arrived, [visit, here], [*everything, clock], **HIDDEN)
+        coming.stop(None, None, None, cancels=loads, **HIDDEN)
         clock.tick(tick, visit, [*everything, clock], **HIDDEN)
 
         with gr.Row(visible=False):  # the public endpoint's own inputs and output

@@ -1,14 +1,14 @@
 """What stands on the left: the picture, the answer with its caveat, the samples, which model answers."""
 
 from functools import cache
-from html import escape
 
 from PIL import Image
 
 from vit_demo.chapters.scene import Look, percent
+from vit_demo.classifier import Classifier
 from vit_demo.draw import data_uri, picture
 from vit_demo.looks import Visit
-from vit_demo.models import Models
+from vit_demo.models import Loading, Models
 from vit_demo.samples import SAMPLES
 
 MOST_BARS = 20
@@ -23,7 +23,7 @@ def of(look: Look, visit: Visit) -> dict:
         "src": data_uri(picture(look.seen)), "rows": rows_cols[0], "cols": rows_cols[1],
         "alt": "Your picture" if look.truth is None else f"Sample {visit.sample}, a {look.truth}",
         "top": top, "note": note(look, visit, right), "sample": visit.sample if visit.upload is None else None,
-        "right": right, "model": f"{look.classifier.name}@{look.classifier.revision}",
+        "right": right, "model": identity(look.classifier),
         "samples": [{"src": uri, "label": label} for uri, label in thumbnails()],
     }
 
@@ -50,23 +50,38 @@ def thumbnails() -> list[tuple[str, str]]:
     return [(data_uri(Image.open(path)), label) for path, _, label in SAMPLES]
 
 
-def line(text: str, tone: str = "") -> str:
-    return f'<p class="vit quiet {tone}" role="status">{escape(text)}</p>'
-
-
-def model_line(models: Models, visit: Visit) -> str:
-    """Which model answers, and what became of the one that was asked for."""
-    answers, wanted = models.get(visit.source), models.wanted
-    revision = f", revision {answers.revision[:8]}" if answers.revision else ""
-    text = f"Answering: {describe(answers)}{revision}."
+def answering(models: Models, visit: Visit) -> dict:
+    """The value of the line above the picture: which model answers, what became of another one, and what is newer."""
+    answers, held, wanted = models.get(visit.source), models.held(visit.source), models.wanted
+    models.look_for_newer(held)
+    said = [f"Answering: {describe(answers)}" + (f", revision {short(answers.revision)}." if answers.revision else ".")]
     if answers.note:
-        text += f" {answers.note}"
-    if wanted is not None and answers is not wanted.classifier:
-        text += f" {wanted.line()}"
-    return line(text, "bad" if wanted is not None and wanted.problem else "")
+        said.append(answers.note)
+    if visit.source is not None and (held is None or held.source != visit.source):
+        said.append(f"{visit.source} had to make room for other visitors' models: load it again.")
+    waits = wanted is not None and wanted.classifier is None
+    if waits:
+        said.append(wanted.line())
+    return {"model": identity(answers), "text": " ".join(said), "tone": "bad" if waits and wanted.problem else "",
+            "share": wanted.share if waits and not wanted.problem else None,
+            "newer": short(held.newer) if held and held.newer else None}
 
 
-def describe(classifier) -> str:
+def coming(loading: Loading, turn: int) -> dict:
+    """The value of the line that tells a visitor of the model that they asked for; without a source it is gone."""
+    return {"source": None if loading.classifier else loading.source or "a model without a name", "turn": turn,
+            "step": loading.step, "share": loading.share, "problem": loading.problem}
+
+
+def identity(classifier: Classifier) -> str:
+    return f"{classifier.name}@{classifier.revision}"
+
+
+def short(revision: str) -> str:
+    return revision[:8]
+
+
+def describe(classifier: Classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
     name = "the bundled model" if classifier.name == "bundled" else classifier.name
     return name + (f" ({percent(accuracy)} of the test pictures right)" if isinstance(accuracy, float) else "")

@@ -69,7 +69,7 @@ class HubServer:
                 "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
     def fault(self, pattern: str, **what) -> Fault:
-        """Spoil the calls whose path matches: status=, headers=, delay=, drop=True, cut=BYTES; times=N, method=. See Fault."""
+        """Spoil the calls whose path matches: status=, headers=, delay=, drop=True, cut=BYTES, rate=BYTES A SECOND; times=N, method=. See Fault."""
         rule = Fault(pattern, **what)
         self.front.faults.append(rule)
         return rule

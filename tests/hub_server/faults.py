@@ -19,6 +19,7 @@ class Fault:
     headers: dict = field(default_factory=dict)      # sent with `status`, such as Retry-After or X-Error-Code
     drop: bool = False                 # close the connection before the call is handled
     cut: int | None = None             # handle the call, then close after this many bytes of the answer's body
+    rate: float | None = None          # handle the call, and send its body at this many bytes a second
 
     def takes(self, method: str, path: str) -> bool:
         if self.times <= 0 or self.method not in (None, method) or not re.search(self.pattern, path):
@@ -56,7 +57,7 @@ class Front:
         self.calls.append(call)
         sent = {key: value for key, value in scope["headers"] if key in (b"x-request-id", b"x-amzn-trace-id")}
         request_id = sent.get(b"x-request-id") or sent.get(b"x-amzn-trace-id") or b"local"
-        cut = None
+        cut = rate = None
         for fault in self.faults:
             if fault.takes(scope["method"], path):
                 try:
@@ -68,6 +69,7 @@ class Front:
                 if fault.status:
                     return await self.refuse(fault, call, send)
                 cut = fault.cut if cut is None else cut
+                rate = fault.rate if rate is None else rate
 
         async def watched(message):
             if message["type"] == "http.response.start":
@@ -82,6 +84,8 @@ class Front:
                     await asyncio.sleep(0.02)       # let what was sent leave before the line goes dead
                     return await self.hang_up(scope)
                 call["bytes"] += len(body)
+                if rate:
+                    await asyncio.sleep(len(body) / rate)
             await send(message)
 
         await self.app(scope, receive, watched)

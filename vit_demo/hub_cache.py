@@ -1,0 +1,61 @@
+"""What is kept on disk of models from the Hub: the owner's in the client's own cache, visitors' in one beside it."""
+
+import os
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from huggingface_hub import constants, scan_cache_dir, try_to_load_from_cache
+from huggingface_hub.errors import CacheNotFound
+from huggingface_hub.file_download import repo_folder_name
+
+from vit_demo import hub_model
+from vit_demo.errors import UserError
+from vit_demo.hub_address import Address
+
+VISITORS_BYTES = 3_000_000_000  # kept on disk of all models that visitors named
+
+
+def visitors_cache() -> Path:
+    return Path(constants.HF_HUB_CACHE).with_name("hub-of-visitors")
+
+
+def kept_folder(address: Address, cache: Path) -> Path | None:
+    """The folder of an earlier download, if all that a model needs is in it."""
+    config = try_to_load_from_cache(address.id, "config.json", cache_dir=cache, revision=address.revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    sizes = {file.name: 0 for file in folder.iterdir() if file.is_file()}  # is_file is false for a broken link
+    try:
+        hub_model.choose_weights(address.id, sizes, lambda: hub_model.parse_json(
+            address.id, hub_model.INDEX, (folder / hub_model.INDEX).read_bytes()), hub_model.NO_LIMITS)
+    except UserError:
+        return None
+    return folder if "preprocessor_config.json" in sizes else None
+
+
+def remember(address: Address, revision: str, cache: Path) -> None:
+    """Name the commit that a branch leads to, as the client's cache does. Only now, when all of it is here: a download
+    that was broken off leaves the older, complete copy the one to fall back on."""
+    if address.pinned:
+        return
+    ref = cache / repo_folder_name(repo_id=address.id, repo_type="model") / "refs" / (address.revision or "main")
+    half_written = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
+    with suppress(OSError):  # a cache that can only be read serves all the same
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        half_written.write_text(revision)
+        half_written.replace(ref)
+
+
+def trim(cache: Path, most_bytes: float, newest: str) -> None:
+    """Delete whole models, the longest unused first and never the newest, until the rest fits."""
+    try:
+        found = scan_cache_dir(cache)
+    except CacheNotFound:
+        return
+    size = found.size_on_disk
+    for repository in sorted(found.repos, key=lambda kept: kept.last_accessed):
+        if size > most_bytes and repository.repo_id != newest:
+            found.delete_revisions(*(revision.commit_hash for revision in repository.revisions)).execute()
+            size -= repository.size_on_disk
