@@ -6,7 +6,7 @@ B images, K classes, H and W the height and width that the model takes.
 import copy
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Event
@@ -25,6 +25,14 @@ BUNDLED = Path(__file__).parent / "bundled"
 FAITHFULNESS_FILE = "faithfulness.json"  # how true the heat maps of a model are; benchmarks/faithfulness.py leaves it beside it
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a model was had from the Hub: what else lies in its repository is asked for with no other rights and bounds."""
+
+    token: str | bool | None = field(repr=False)
+    limits: Limits
+
+
 @dataclass(frozen=True, eq=False)
 class Classifier:
     name: str  # "bundled", the folder's name, or "user/repository"
@@ -34,6 +42,7 @@ class Classifier:
     labels: tuple[str, ...]
     files: Path  # the folder it was read from; metrics.json and more may lie there
     note: str = ""  # why this is not the newest revision, when the Hub did not answer
+    origin: Origin | None = None  # None for a folder
 
     @cached_property
     def viewing(self) -> ViTForImageClassification:
@@ -94,7 +103,8 @@ def load(source: str | Path | None = None, *, revision: str | None = None, token
     def attempt(afresh: bool) -> Classifier:
         snapshot = hub_fetch.fetch(address, token=token, limits=limits, report=report, stop=stop, afresh=afresh)
         report("opening it")
-        return replace(read_folder(snapshot.folder, address.id, snapshot.revision, limits), note=snapshot.note)
+        opened = read_folder(snapshot.folder, address.id, snapshot.revision, limits)
+        return replace(opened, note=snapshot.note, origin=Origin(token, limits))
 
     try:
         return attempt(afresh=False)
@@ -117,17 +127,20 @@ def newest(source: str) -> str:
     return hub_fetch.latest(replace(address, revision=None) if address.pinned else address, token=False, limits=DEFAULT_LIMITS)
 
 
-def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS) -> Classifier:
-    """A folder of config.json, preprocessor_config.json and safetensors -> a classifier that has been seen to work."""
-    def read_json(file: str) -> dict:
+def read_folder(folder: Path, name: str, revision: str | None = None, limits: Limits = NO_LIMITS,
+                processor_of: Path | None = None) -> Classifier:
+    """A folder of config.json, preprocessor_config.json and safetensors -> a classifier that has been seen to work.
+
+    `processor_of`: the folder that has the preprocessor_config.json, where it is another."""
+    def read_json(file: str, where: Path = folder) -> dict:
         try:
-            return hub_model.parse_json(name, file, (folder / file).read_bytes())
+            return hub_model.parse_json(name, file, (where / file).read_bytes())
         except OSError:
             raise UserError(f"{name}: it holds no {file}, so it is not a whole model; save the model there again, "
                             "with its image processor") from None
 
     config = hub_model.read_config(name, read_json("config.json"), limits)
-    processor = hub_model.read_processor(name, read_json("preprocessor_config.json"), config)
+    processor = hub_model.read_processor(name, read_json("preprocessor_config.json", processor_of or folder), config)
     sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
     weights = hub_model.choose_weights(name, sizes, lambda: read_json(hub_model.INDEX), limits)
     try:

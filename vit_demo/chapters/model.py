@@ -1,8 +1,11 @@
 """Chapter 9: the model itself: how it was made, how often it is right, and when to believe it."""
 
 import math
+from collections.abc import Iterator
 
+from vit_demo.chapters.lapse import lapse
 from vit_demo.chapters.scene import Look, mono, number, percent, snippet, whole
+from vit_demo.draw import data_uri, picture
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
@@ -48,9 +51,16 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
                    "load another model from the Hub on the left, and compare what the two say of the same picture.",
         "data": {"facts": facts(look), "confidence": confidence, "bins": bins, "confusion": confusion(look),
                  "truth": classifier.labels.index(look.truth) if look.truth in classifier.labels else None,
-                 "said": look.ranked[0]},
+                 "said": look.ranked[0],
+                 "lapse": {"src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1],
+                           "layers": layers, "label": classifier.labels[look.ranked[0]]}},
         "check": {"code": snippet(look, body), "value": float(count), "says": "The number of weights, counted."},
     }
+
+
+def answer(look: Look, question: dict) -> Iterator[dict]:
+    """The training in pictures, from the model's snapshots."""
+    yield from lapse(look, question)
 
 
 def is_share(value) -> bool:

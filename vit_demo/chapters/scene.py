@@ -146,10 +146,10 @@ pixels = processor(picture, return_tensors="pt").pixel_values
 def snippet(look: Look, body: str) -> str:
     """Plain transformers code that opens this model and this picture, then `body`, whose last value is `answer`."""
     source = look.classifier
-    if source.name == "bundled":
-        model = '"vit_demo/bundled"'
-    elif source.revision:
-        model = f'"{source.name}", revision="{source.revision}"'
-    else:
-        model = repr(source.name)
+    model = f'"{source.name}", revision="{source.revision}"' if source.revision else f'"{folder_of(source)}"'
     return OPENING.format(model=model, picture=repr(look.picture_file).replace("'", '"')) + body.strip() + "\nprint(answer)\n"
+
+
+def folder_of(classifier: Classifier) -> str:
+    """Of a model that is not from the Hub, as a reader's own code names it."""
+    return "vit_demo/bundled" if classifier.name == "bundled" else classifier.name

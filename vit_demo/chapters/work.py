@@ -4,14 +4,13 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
-
-class Stopped(Exception):
-    """The reader went away or pressed stop."""
+from vit_demo.errors import Stopped
 
 
-def told(work: Callable[[Callable[[int, int], None]], dict]) -> Iterator[dict]:
-    """work(progress) -> {"progress": share} while it runs, then what it returned. Leaving the iteration stops it."""
-    heard, stop = queue.Queue(), threading.Event()
+def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None) -> Iterator[dict]:
+    """work(progress) -> {"progress": share} while it runs, then what it returned. Leaving the iteration stops it: it sets
+    `stop`, at which progress() raises Stopped; work that waits for others may look at it too."""
+    heard, stop = queue.Queue(), stop or threading.Event()
 
     def progress(done: int, total: int) -> None:
         if stop.is_set():

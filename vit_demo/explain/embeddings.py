@@ -58,6 +58,12 @@ def filter_components(weight: Tensor, count: int = 28) -> Components:
     return Components(filters[:count].to(weight.dtype), explained[:count].to(weight.dtype))
 
 
+def turned(filters: Tensor, like: Tensor) -> Tensor:
+    """Components (n,C,P,P), each with the sign that makes it most like the one of the same rank in `like` (n,C,P,P)."""
+    against = (filters * like).flatten(1).sum(dim=1) < 0
+    return torch.where(against[:, None, None, None], -filters, filters)
+
+
 class Assembly(NamedTuple):
     """What goes into the first layer: embeddings = concat(cls, patches) + positions."""
 

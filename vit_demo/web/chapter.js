@@ -32,7 +32,7 @@
         markup("p", "story", scene.story), card,
         scene.equation ? markup("div", "equation mono", scene.equation) : null,
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
-        check([scene.check, ...(scene.also ?? [])]),
+        vit.check([scene.check, ...(scene.also ?? [])]),
         h("nav", { class: "onward", "aria-label": "chapters" },
           scene.before ? h("button", { type: "button", onclick: () => vit.steps.ask([trigger, { chapter: scene.number - 1 }]) }, `‹ ${scene.before}`) : h("span", {}),
           scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.steps.ask([trigger, { chapter: scene.number + 1 }]) }, `${scene.after} ›`) : h("span", {})));
@@ -76,11 +76,11 @@
   }
 
   /** Code that reproduces shown numbers, folded away. */
-  function check(several) {
+  vit.check = (several) => {
     const parts = several.map(({ code, says }) => {
       const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(code).then(() => { copy.textContent = "copied"; }) }, "copy");
       return [h("p", { class: "quiet" }, says), h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, h("code", {}, code)))];
     });
     return h("details", { class: "check" }, h("summary", {}, "Check it yourself"), ...parts.flat());
-  }
+  };
 })();

@@ -1,12 +1,12 @@
-// Chapter 9: the facts, the confusion matrix and the reliability diagram.
-vit.views.model = (card, data) => {
+// Chapter 9: the facts, the confusion matrix and the reliability diagram; the time-lapse is in view-lapse.js.
+vit.views.model = (card, data, frame) => {
   const { h, percent } = vit;
   card.append(h("table", { class: "card-facts" }, ...data.facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: name === "command" ? "mono" : "" }, value)))));
-  if (!data.confusion && !data.bins.length) return;
   const below = h("div", { class: "below measured" });
   if (data.confusion) below.append(confusion(data.confusion));
   if (data.bins.length) below.append(reliability(data.bins));
-  card.append(below);
+  if (below.hasChildNodes()) card.append(below);
+  card.append(vit.lapse(data.lapse, frame));
 
   function confusion({ labels, counts }) {
     const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell.");

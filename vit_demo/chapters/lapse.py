@@ -1,0 +1,118 @@
+"""Chapter 9, below: what the snapshots along a training make of the visitor's picture, one after the other.
+
+One snapshot's model is in memory at a time; what is kept is what is drawn of it, and that by the browser alone.
+"""
+
+from collections.abc import Iterator
+from threading import Event, Semaphore
+
+import torch
+
+from vit_demo.chapters.projection import COMPONENTS, signed_pictures
+from vit_demo.chapters.scene import Look, folder_of, percent, snippet
+from vit_demo.chapters.work import told
+from vit_demo.classifier import Classifier
+from vit_demo.draw import pack
+from vit_demo.errors import UserError
+from vit_demo.explain import embeddings, positions
+from vit_demo.snapshots import Snapshot, bytes_of, find
+
+AT_ONCE = Semaphore(1)  # one visitor's snapshots are opened at a time
+WAIT = 10  # seconds for another's; one's own, of the picture before, ends within one snapshot
+UNASKED = 200_000_000  # bytes; more than that, and whatever has to come from the Hub, is opened when a visitor says so
+DRAWN_WHOLE = 50_000  # cosines of positions; finer grids are left out
+SHAPE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_labels")
+
+
+def lapse(look: Look, question: dict) -> Iterator[dict]:
+    """{"epochs", "bytes", "open"} at first; then, where it may, {"steps"}: all that is known so far of each snapshot."""
+    listed, stop = {}, Event()
+    try:
+        for bit in told(lambda progress: {"found": find(look.classifier)}, stop):
+            listed = bit
+    except UserError as error:
+        yield {"epochs": [], "problem": str(error)}
+        return
+    found = listed["found"]
+    size = len(found) * bytes_of(look.classifier)
+    opens = bool(found) and (question.get("open") is True or look.classifier.origin is None and size <= UNASKED)
+    about = {"epochs": [snapshot.epoch for snapshot in found], "bytes": size, "open": opens, "steps": []}
+    yield about
+    if not opens:
+        return
+    if not AT_ONCE.acquire(timeout=WAIT):
+        yield about | {"open": False, "problem": "another visitor's snapshots are being opened just now; try again in a minute"}
+        return
+    try:
+        yield from steps(look, found, about)
+    finally:
+        AT_ONCE.release()
+
+
+def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:
+    done, checked = [], {}
+    last = embeddings.filter_components(embeddings.projection(look.model)[0], COMPONENTS).filters
+    for snapshot in found:
+        stop = Event()
+
+        def work(progress, snapshot=snapshot, stop=stop) -> dict:
+            try:
+                opened = snapshot.open(stop)
+                if any(getattr(opened.model.config, key) != getattr(look.config, key) for key in SHAPE):
+                    return {"step": {"problem": "it has another shape than the model"}}
+                return {"step": drawn(look, opened, last)}
+            except UserError as error:
+                return {"step": {"problem": str(error)}}
+
+        step = {"epoch": snapshot.epoch, "accuracy": accuracy(look.classifier.metrics, snapshot.epoch)}
+        for bit in told(work, stop):
+            step |= bit.get("step", {})
+        done.append(step)
+        if not checked and "p" in step:
+            checked = {"check": check(look, snapshot, step)}
+        yield about | {"steps": list(done), "progress": len(done) / len(found), **checked}
+
+
+@torch.no_grad()
+def drawn(look: Look, opened: Classifier, last: torch.Tensor) -> dict:
+    """What is shown of one snapshot; none of it is large. last: the model's own filter components (n,3,P,P)."""
+    model, best = opened.viewing, look.ranked[0]
+    weight, _ = embeddings.projection(model)
+    components = embeddings.filter_components(weight, COMPONENTS)
+    similarity = positions.position_similarity(model.vit.embeddings.position_embeddings[0], look.trace.grid)
+    output = model(look.trace.pixel_values[None], output_attentions=True)
+    attention = torch.stack([layer[0, :, 0, 1:].mean(dim=0) for layer in output.attentions])  # (L,N), CLS, mean of heads
+    probabilities = output.logits[0].softmax(-1)
+    said = probabilities.argmax().item()
+    return {
+        "filters": pack(signed_pictures(embeddings.turned(components.filters, last)), "u8"),
+        "explained": components.explained[:8].sum().item(),
+        "similarity": pack(similarity, "u8") if similarity.numel() <= DRAWN_WHOLE else None,
+        "beside": positions.neighbour_similarity(similarity)[0],
+        "attention": pack(attention, "u16"),
+        "p": probabilities[best].item(), "says": look.classifier.labels[said], "sure": probabilities[said].item(),
+    }
+
+
+def accuracy(metrics: dict, epoch: int) -> list | None:
+    """[share, of which pictures] after that epoch, where the history of the training has it."""
+    history = metrics.get("history")
+    for entry in history if isinstance(history, list) else []:
+        if isinstance(entry, dict) and entry.get("epoch") == epoch:
+            for kind, name in (("validation", "the validation pictures"), ("train", "the augmented training pictures")):
+                share = entry.get(f"{kind}_accuracy")
+                if isinstance(share, float) and 0 <= share <= 1:
+                    return [share, name]
+    return None
+
+
+def check(look: Look, snapshot: Snapshot, step: dict) -> dict:
+    source, best = look.classifier, look.ranked[0]
+    place = f'"{source.name}", revision="{snapshot.name}"' if source.origin else f'"{folder_of(source)}/snapshots/{snapshot.name}"'
+    body = f"""
+snapshot = ViTForImageClassification.from_pretrained({place}, dtype=torch.float32)
+with torch.no_grad():
+    answer = snapshot(pixels).logits[0].softmax(-1)[{best}].item()
+"""
+    return {"code": snippet(look, body), "value": step["p"],
+            "says": f"How sure it was of {source.labels[best]} after epoch {snapshot.epoch}: {percent(step['p'])}."}

@@ -1,0 +1,54 @@
+"""Small copies of a model from along its training: in folders snapshots/epoch-NNN beside it, or in branches of that
+name on the Hub. Each is opened as any other model is, when it is wanted, and nothing of it is kept here."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+from vit_demo import hub_fetch
+from vit_demo.classifier import Classifier, load, read_folder
+from vit_demo.hub_address import Address
+
+NAME = re.compile(r"epoch-(\d{1,6})")
+MOST = 24  # of one model; evenly spread, where there are more
+MOST_BYTES = 1_000_000_000  # of weights for one look at all of them
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    epoch: int
+    name: str  # of its folder in snapshots/, or of its branch
+    open: Callable[[Event], Classifier]  # given what stops it
+
+
+def find(classifier: Classifier) -> list[Snapshot]:
+    """A model's snapshots, the earliest first. Asks the Hub where the model came from there; raises UserError."""
+    if classifier.origin is None:
+        there = {path.name: path for path in (classifier.files / "snapshots").glob("epoch-*") if path.is_dir()}
+    else:
+        origin = classifier.origin
+        there = dict.fromkeys(hub_fetch.branches(Address(classifier.name, None), token=origin.token, limits=origin.limits))
+    epochs = {int(match[1]): name for name in there if (match := NAME.fullmatch(name))}
+    most = max(2, min(MOST, MOST_BYTES // bytes_of(classifier)))
+    return [_snapshot(classifier, epoch, epochs[epoch], there[epochs[epoch]]) for epoch in spread(sorted(epochs), most)]
+
+
+def bytes_of(classifier: Classifier) -> int:
+    """Of one snapshot's weights, as training writes them: float16."""
+    return 2 * sum(parameter.numel() for parameter in classifier.model.parameters())
+
+
+def spread(numbers: list[int], most: int) -> list[int]:
+    """At most so many of them, evenly spread, the first and the last among them."""
+    if len(numbers) <= most:
+        return numbers
+    return [numbers[round(i * (len(numbers) - 1) / (most - 1))] for i in range(most)]
+
+
+def _snapshot(classifier: Classifier, epoch: int, name: str, folder: Path | None) -> Snapshot:
+    if folder is not None:
+        return Snapshot(epoch, name, lambda stop: read_folder(folder, f"the snapshot of epoch {epoch}", processor_of=classifier.files))
+    return Snapshot(epoch, name, lambda stop: load(
+        f"{classifier.name}@{name}", token=classifier.origin.token, limits=classifier.origin.limits, stop=stop))

@@ -1,0 +1,93 @@
+// Chapter 9, below: the training as a film. Each snapshot's filters, position maps and CLS attention, along a slider.
+vit.lapse = (data, frame) => {
+  const { h, percent, number } = vit;
+  const { rows, cols, layers, label } = data, count = rows * cols;
+  const stage = h("div", {}), node = h("div", { class: "below lapse" }, h("h3", {}, "Watch it learn"), stage);
+  const line = (...words) => h("p", { class: "quiet" }, ...words), code = (text) => h("code", {}, text);
+  let film = null;
+
+  function hear(reply) {
+    if (reply.steps?.length) return (film ??= projector(reply)).add(reply);
+    const { epochs, bytes, problem } = reply;
+    const open = h("button", { type: "button", class: "do", onclick: () => { stage.replaceChildren(line("opening the first …")); frame.ask({ what: "lapse", open: true }, hear); } },
+      `open ${epochs.length} snapshots, about ${number(bytes / 1e6, 0)} MB`);
+    if (problem) stage.replaceChildren(line(`Its snapshots cannot be shown: ${problem}.`), epochs.length ? open : "");
+    else if (!epochs.length) stage.replaceChildren(line("This model brings no snapshots of its training. ", code("python -m training.train … --snapshots 8"), " keeps some along a run, in its folder; ",
+      code("python -m training.publish FOLDER --repo USER/NAME --snapshots"), " sends them to the Hub with the model. Then filters, positions and attention can be watched here as they form."));
+    else stage.replaceChildren(reply.open ? line("opening the first …") : h("div", { class: "tools" }, open));
+  }
+  stage.append(line("looking for snapshots …"));
+  frame.ask({ what: "lapse" }, hear);
+  return node;
+
+  /** The screen, once the first snapshot is here; the others are added to it as they come. */
+  function projector({ epochs }) {
+    let steps = [], at = 0, layer = layers - 1, touched = false, timer = null, checked = null;
+    const told = h("p", { class: "told", "aria-live": "polite" });
+    const slider = vit.slider("snapshot", { min: 0, max: epochs.length - 1, value: 0, show: (i) => `epoch ${epochs[i]}` }, (i) => { touched = true; go(i); });
+    const input = slider.querySelector("input"), output = slider.querySelector("output");
+    const play = h("button", { type: "button", class: "do", onclick: () => (timer ? pause() : run()) }, "play");
+    const gallery = h("div", { class: "filters few" }), spread = h("figcaption", {}), alike = h("figcaption", {}), looks = h("figcaption", { class: "mono" });
+    const maps = vit.mosaic(rows, cols, "Position similarity of this snapshot, a small map at each place");
+    const view = vit.picture({ src: data.src, rows, cols, alt: "Where the class token of this snapshot looks" }), scale = vit.scale("weight of one patch");
+    const deep = vit.slider("layer", { min: 1, max: layers, value: layers, show: (v) => `${v} of ${layers}` }, (v) => { layer = v - 1; draw(); });
+    const attempt = h("p", { class: "try" }, h("b", {}, "Try:"), " guess before you play it. What takes shape first: the filters, the positions or the attention?");
+    const plot = h("div", { class: "plot" }), proof = h("div", {});
+    const part = (title, ...inside) => h("figure", {}, h("h3", {}, title), ...inside);
+    stage.replaceChildren(line("Copies of the model, kept along its training, look at your picture. This is how the filters (Dosovitskiy et al. 2021, Fig. 7 left), the positions (centre) and the attention of the class token came to be."),
+      h("div", { class: "tools" }, slider, play), told,
+      h("div", { class: "three" }, part("what the filters look for", gallery, spread), part("whose position is like whose", maps.node, alike),
+        part("where the class token looks", view.node, scale, looks, deep)), plot, attempt, proof);
+
+    const pause = () => { clearInterval(timer); timer = null; play.textContent = "play"; };
+    function run() {
+      touched = true;
+      if (at >= steps.length - 1) go(0);
+      timer = setInterval(() => { if (!node.isConnected || at >= steps.length - 1) return pause(); go(at + 1); }, 700);
+      play.textContent = "pause";
+    }
+    function go(index) {
+      at = index;
+      input.value = index;
+      output.textContent = `epoch ${epochs[index]}`;
+      draw();
+    }
+
+    let drawn = null;
+    function draw() {
+      const step = steps[at];
+      if (!step?.filters) { told.textContent = step ? `Epoch ${step.epoch} cannot be shown: ${step.problem}.` : `Epoch ${epochs[at]} is on its way …`; return; }
+      const right = step.accuracy ? ` It was right on ${percent(step.accuracy[0])} of ${step.accuracy[1]}.` : "";
+      told.textContent = `After epoch ${step.epoch} it says ${step.says}, ${percent(step.sure)}${step.says === label ? "" : `; ${label} has ${percent(step.p)}`}.${right}`;
+      const values = step.seen.attention.subarray(layer * count, (layer + 1) * count), max = Math.max(...values);
+      view.veil(values, max);
+      scale.top(percent(max));
+      const patch = vit.active();
+      looks.textContent = `CLS → patch ${patch}: ${percent(values[patch])}, mean of the heads`;
+      if (drawn === at) return;
+      drawn = at;
+      const side = Math.sqrt(step.seen.filters.shape[2] * step.seen.filters.shape[3]), size = 3 * side * side;
+      gallery.replaceChildren(...Array.from({ length: step.seen.filters.shape[0] }, (_, i) => vit.bitmap(step.seen.filters.subarray(i * size, (i + 1) * size), side, side, `filter component ${i + 1}`)));
+      spread.textContent = `principal components; the first 8 hold ${percent(step.explained)} of the variance`;
+      if (step.seen.similarity) maps.paint(step.seen.similarity);
+      maps.node.style.visibility = step.seen.similarity ? "" : "hidden";
+      alike.textContent = `neighbours have cosine ${number(step.beside)} on average`;
+      chart();
+    }
+
+    function chart() {
+      const good = steps.filter((step) => step.filters), measured = good.filter((step) => step.accuracy?.[1] === good.at(-1).accuracy?.[1] && step.accuracy);
+      const points = (list, value) => list.map((step) => ({ share: step.epoch, mean: value(step) }));
+      plot.replaceChildren(vit.lines({ x: epochs, top: 1, unit: `epoch; sure of ${label} on this picture${measured.length ? `, and right on ${measured[0].accuracy[1]}` : ""}`, mark: steps[at].epoch, height: 110,
+        series: [{ name: `sure of ${label}`, points: points(good, (step) => step.p) }, ...(measured.length ? [{ name: "right", tone: "other", points: points(measured, (step) => step.accuracy[0]) }] : [])] }));
+    }
+
+    vit.follow(node, draw);
+    return { add(reply) {
+      reply.steps.slice(steps.length).forEach((step) => steps.push(step.filters ? { ...step, seen: { filters: vit.unpack(step.filters), attention: vit.unpack(step.attention), similarity: step.similarity && vit.unpack(step.similarity) } } : step));
+      drawn = null;
+      if (touched) draw(); else go(steps.length - 1); // while nobody has touched it, the film runs as it comes in
+      if (reply.check && !checked) proof.append(checked = vit.check([reply.check]));
+    } };
+  }
+};
