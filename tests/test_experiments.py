@@ -80,9 +80,17 @@ def test_a_picture_is_nearest_to_itself(look, tmp_path):
     assert last(look, what="nearest", layer=3)["found"] is None
 
 
-def test_a_bank_of_another_shape_is_left_alone(look, tmp_path):
-    beside = with_extras(tmp_path, look, bank=torch.zeros(20, 9, 48), bank_labels=torch.zeros(20, dtype=torch.long),
-                         bank_thumbnails=torch.zeros(20, 3, 32, 32, dtype=torch.uint8))
+BANK = {"bank": torch.zeros(20, 3, 48), "bank_labels": torch.zeros(20, dtype=torch.long),
+        "bank_thumbnails": torch.zeros(20, 3, 32, 32, dtype=torch.uint8)}
+
+
+@pytest.mark.parametrize("change", [
+    {"bank": torch.zeros(20, 9, 48)}, {"bank": torch.full((20, 3, 48), torch.nan)}, {"bank_labels": torch.full((20,), 10)},
+    {"bank_labels": torch.zeros(20)}, {"bank_labels": torch.zeros(20, 1, dtype=torch.long)}, {"bank_thumbnails": torch.zeros(20, 3, 32, 32)},
+    {name: values[:0] for name, values in BANK.items()}])
+def test_a_bank_that_does_not_fit_is_left_alone(look, tmp_path, change):
+    assert experiments.scene(with_extras(tmp_path / "good", look, **BANK))["data"]["bank"] == 20
+    beside = with_extras(tmp_path / "bad", look, **BANK | change)
     assert experiments.scene(beside)["data"]["bank"] == 0
 
 

@@ -12,10 +12,12 @@ import pytest
 import torch
 from huggingface_hub import HfApi, constants
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import ViTForImageClassification, pipeline
 
 from tests.models import save_model
 from vit_demo import hub_fetch
+from vit_demo.chapters.extras import extras
 from vit_demo.classifier import load, newest
 from vit_demo.errors import Stopped, UserError
 from vit_demo.hub_address import parse
@@ -57,6 +59,18 @@ def grey(classifier) -> torch.Tensor:
 
 def blobs(name: str, cache: Path = OWNERS_CACHE) -> list[Path]:
     return list((cache / f"models--{name.replace('/', '--')}" / "blobs").iterdir())
+
+
+def test_what_training_left_beside_the_weights_comes_along(hub, folder, tmp_path):
+    """Bank and energies for the experiments, how true the maps are, what was measured; but nothing of a size that no training leaves."""
+    there = shutil.copytree(folder, tmp_path / "beside")
+    (there / "metrics.json").write_text('{"test_accuracy": 0.5}')
+    (there / "faithfulness.json").write_bytes(b" " * 2_100_000)
+    save_file({"energies": torch.tensor([1.0, 2.0])}, there / "extras.safetensors")
+    hub.seed("models", f"{hub.user}/beside", there)
+    opened = load(f"{hub.user}/beside", token=False)
+    assert opened.metrics == {"test_accuracy": 0.5} and extras(opened)["energies"].tolist() == [1, 2]
+    assert not (opened.files / "faithfulness.json").exists()
 
 
 def test_from_the_hub_as_from_the_folder(hub, repository, folder):

@@ -24,6 +24,8 @@ from vit_demo.hub_errors import damaged_there, explain, late
 from vit_demo.hub_model import Limits
 
 SMALL_FILE = 2_000_000  # bytes; a config with 1000 long labels has 100,000
+# What else the page shows of a model where it is there: what training and benchmarks measured, up to so many bytes.
+BESIDE = {"metrics.json": SMALL_FILE, "faithfulness.json": SMALL_FILE, "extras.safetensors": 20_000_000}
 HEARD = 0.1  # seconds until a stop is heard
 # How often a download tells how far it is and hears a stop; the client's own 10 MB are half a minute of a slow line.
 constants.DOWNLOAD_CHUNK_SIZE = 1_000_000
@@ -69,8 +71,9 @@ def fetch(address: Address, *, token: str | bool | None, limits: Limits, report:
         folder = None if afresh else kept_folder(replace(address, revision=remote.revision), cache)
         if folder is None:
             weights = asked(limits.answer_seconds, lambda: _inspect(remote, limits))
-            bar = _bar(sum(remote.sizes[file] for file in weights), report, stop)
-            files = asked(limits.download_seconds, lambda: [remote.get(file, bar) for file in weights])
+            beside = [file for file, most in BESIDE.items() if 0 < remote.sizes.get(file, 0) <= most]
+            bar = _bar(sum(remote.sizes[file] for file in (*beside, *weights)), report, stop)
+            files = asked(limits.download_seconds, lambda: [remote.get(file, bar) for file in (*beside, *weights)])
             folder = files[0].parent
     except Unreachable as error:
         if kept is None:
@@ -151,8 +154,6 @@ def _inspect(remote: Remote, limits: Limits) -> tuple[str, ...]:
     for file in weights:
         tensors |= remote.header(file)
     hub_model.check_weights(name, tensors, config, limits)
-    if 0 < remote.sizes.get("metrics.json", 0) <= SMALL_FILE:
-        remote.get("metrics.json")
     return weights
 
 

@@ -4,6 +4,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -34,9 +35,10 @@ def _read(file: Path, shape: tuple[int, int], classes: int) -> dict[str, Tensor]
     if "energies" in found and found["energies"].ndim == 1 and len(found["energies"]):
         good["energies"] = found["energies"].float()
     bank, thumbnails, labels = (found.get(name) for name in ("bank", "bank_thumbnails", "bank_labels"))
-    if None not in (bank, thumbnails, labels) and bank.ndim == 3 and tuple(bank.shape[1:]) == shape \
-            and tuple(thumbnails.shape) == (len(bank), 3, 32, 32) and len(labels) == len(bank) \
-            and 0 <= int(labels.min()) and int(labels.max()) < classes:
+    if None not in (bank, thumbnails, labels) and bank.ndim == 3 and len(bank) and tuple(bank.shape[1:]) == shape \
+            and bank.is_floating_point() and bool(bank.isfinite().all()) \
+            and tuple(thumbnails.shape) == (len(bank), 3, 32, 32) and thumbnails.dtype == torch.uint8 \
+            and tuple(labels.shape) == (len(bank),) and not labels.is_floating_point() and 0 <= labels.min() and labels.max() < classes:
         good |= {"bank": bank, "bank_thumbnails": thumbnails, "bank_labels": labels}
     return good
 
