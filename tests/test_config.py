@@ -93,8 +93,14 @@ def test_fine_tuning_has_its_recipe_without_being_asked():
     assert found.preset == "fine-tune" and found.layer_decay == read_preset("fine-tune")["layer_decay"] == 0.75
 
 
+def test_a_recipe_for_fine_tuning_needs_a_model():
+    with pytest.raises(UserError, match=r"--preset fine-tune-cpu is a recipe for fine-tuning: give --model too, or a preset to train from scratch \(cifar-patch2, cifar-patch4, tiny-cpu\)"):
+        parse_config([*BASE, "--preset", "fine-tune-cpu"])
+    assert parse_config([*BASE, "--preset", "fine-tune-cpu", "--model", "some/vit"]).image_size == 96
+
+
 def test_every_preset_is_whole():
-    assert {"cifar-patch4", "cifar-patch2", "fine-tune", "tiny-cpu"} <= set(preset_names())
+    assert {"cifar-patch4", "cifar-patch2", "fine-tune", "fine-tune-cpu", "tiny-cpu"} == set(preset_names())
     for name in preset_names():
         TrainConfig(**read_preset(name))
         assert (PRESETS / f"{name}.yaml").read_text().startswith("# ")  # says what it is for

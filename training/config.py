@@ -43,7 +43,7 @@ class TrainConfig:
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
     model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
-    preset: str | None = option(None, "a recipe of training/presets: fine-tune (default with --model), cifar-patch4, cifar-patch2 or tiny-cpu; without --model also the architecture")
+    preset: str | None = option(None, "a recipe of training/presets: with --model fine-tune (default) or fine-tune-cpu; without, cifar-patch4, cifar-patch2 or tiny-cpu, which bring an architecture too")
     image_size: int | None = option(None, "pixels a side that the model sees (default: the model's own); another size interpolates the position embeddings", least=1)
     patch_size: int = option(4, "from scratch: pixels a side of a patch", least=1)
     hidden_size: int = option(192, "from scratch: width of a token", least=1)
@@ -122,6 +122,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
+def architectures() -> list[str]:
+    """Presets that can train from scratch."""
+    return [name for name in preset_names() if "hidden_size" in read_preset(name)]
+
+
 def read_preset(name: str) -> dict:
     if name not in preset_names():
         raise UserError(f"no preset named {name!r}: choose {', '.join(preset_names())}")
@@ -164,7 +169,9 @@ def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainC
         raise UserError("--output is missing: the folder to write the model to")
     preset = named.get("preset") or (FINE_TUNE if named.get("model") else None)
     if preset is None:
-        raise UserError(f"give --model to fine-tune one, or --preset to train from scratch ({', '.join(preset_names())})")
+        raise UserError(f"give --model to fine-tune one, or --preset to train from scratch ({', '.join(architectures())})")
+    if not named.get("model") and "hidden_size" not in read_preset(preset):
+        raise UserError(f"--preset {preset} is a recipe for fine-tuning: give --model too, or a preset to train from scratch ({', '.join(architectures())})")
     return kind(**{**kind.from_preset(preset), **named, "preset": preset})
 
 
