@@ -32,6 +32,8 @@ class Limits:
     labels: float = 1000
     parameters: float = 100e6
     weight_bytes: float = 400e6
+    weight_files: float = 8
+    tensors: float = 2000
     attention_bytes: float = 600e6  # all attention maps of one picture, float32
     answer_seconds: float = 20  # for the Hub to name a revision and send the small files
     download_seconds: float = 900  # for it to send the weights
@@ -171,6 +173,7 @@ def choose_weights(name: str, sizes: Mapping[str, int], read_index: Callable[[],
         if not shards or not all(isinstance(s, str) and re.fullmatch(r"[\w-][\w.-]*\.safetensors", s) for s in shards):
             raise UserError(f"{name}: {INDEX} does not list safetensors files beside it; save the model again")
         files = tuple(sorted(set(shards)))
+        refuse_above(name, "number of weight files", len(files), limits.weight_files)
     elif pickles := sorted(f for f in sizes if f.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"))):
         raise UserError(f"{name}: its weights are in {shown(pickles[0])}, a format that can run code or that is not "
                         f"read here. Convert it to {WEIGHTS} first: {CONVERTER}")

@@ -150,5 +150,5 @@ def read_json(repo: Repo, sha: str, path: str) -> dict:
     entry = repo.files(sha).get(path)
     try:
         return json.loads(repo.store.read(entry)) if entry else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}

@@ -1,6 +1,10 @@
 """What the Hub tells about a repository: model_info and its kin, and the searchable lists."""
 import json
+import math
 import struct
+from collections import Counter
+from functools import lru_cache
+from pathlib import Path
 from urllib.parse import unquote
 
 import yaml
@@ -39,22 +43,29 @@ def sibling(path: str, entry, with_blobs: bool) -> dict:
 
 def safetensors(repo: Repo, sha: str) -> dict | None:
     """Parameters by dtype, from the headers of the *.safetensors files at the top of the repository."""
-    counts = {}
+    counts = Counter()
     for path, entry in repo.files(sha).items():
-        if not path.endswith(".safetensors") or "/" in path:
-            continue
-        with repo.store.blob_path(entry).open("rb") as file:
-            try:
-                header = json.loads(file.read(min(entry.size, struct.unpack("<Q", file.read(8))[0])))
-                for name, tensor in header.items():
-                    if name != "__metadata__":
-                        number = 1
-                        for length in tensor["shape"]:
-                            number *= length
-                        counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + number
-            except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+        if path.endswith(".safetensors") and "/" not in path:
+            found = parameters(repo.store.blob_path(entry))
+            if found is None:
                 return None
+            counts += found
     return {"parameters": counts, "total": sum(counts.values())} if counts else None
+
+
+@lru_cache(maxsize=10_000)
+def parameters(blob: Path) -> Counter | None:
+    """Of one file; read once, as what a blob holds never changes."""
+    counts = Counter()
+    with blob.open("rb") as file:
+        try:
+            header = json.loads(file.read(min(blob.stat().st_size, struct.unpack("<Q", file.read(8))[0])))
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    counts[tensor["dtype"]] += math.prod(tensor["shape"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
+            return None
+    return counts
 
 
 def eval_results(repo: Repo, sha: str) -> list:
