@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, snapshot_download
-from transformers import pipeline
+from transformers import ViTForImageClassification, pipeline
 
 from tests.tiny import NAMES, noise, pil, save_tiny_model
 from training import figures, report
@@ -172,19 +172,46 @@ def test_a_branch_and_a_pull_request_leave_main_alone(hub, folder, repo):
     assert HfApi().repo_info(repo, revision="refs/pr/1").sha == proposal.commit and proposal.url.endswith("/discussions/1")
 
 
-def test_snapshots_become_branches_of_weights_alone(hub, folder, repo):
+def add_snapshots(folder: Path) -> None:
+    """As training leaves them: weights in float16 and config, the processor being the run's."""
     for epoch in (1, 2):
-        save_tiny_model(folder / "snapshots" / f"epoch-{epoch:03d}", seed=epoch)
-        (folder / "snapshots" / f"epoch-{epoch:03d}" / "preprocessor_config.json").unlink()
-    publish(folder, repo, snapshots=True)
+        snapshot = save_tiny_model(folder / "snapshots" / f"epoch-{epoch:03d}", seed=epoch)
+        ViTForImageClassification.from_pretrained(snapshot).half().save_pretrained(snapshot)
+        (snapshot / "preprocessor_config.json").unlink()
+
+
+def test_snapshots_become_branches_of_weights_alone(hub, folder, repo):
+    add_snapshots(folder)
+    said = []
+    publish(folder, repo, snapshots=True, say=said.append)
+    assert said[-2:] == [f"branch epoch-00{epoch}: sent, and loaded back: the same answers (0.0e+00)" for epoch in (1, 2)]
     assert remote(repo) == FILES
     for epoch in (1, 2):
         assert remote(repo, f"epoch-{epoch:03d}") == {"config.json", "model.safetensors", "preprocessor_config.json"}
     weights = Path(snapshot_download(repo, revision="epoch-002"), "model.safetensors")
     assert weights.read_bytes() == (folder / "snapshots/epoch-002/model.safetensors").read_bytes()
+    pictures = publishing.fixed_pictures()
+    for epoch in (1, 2):
+        shutil.copy(folder / "preprocessor_config.json", folder / f"snapshots/epoch-{epoch:03d}")
+        here, there = load(folder / f"snapshots/epoch-{epoch:03d}"), load(f"{repo}@epoch-{epoch:03d}")
+        assert torch.equal(here.logits(pictures), there.logits(pictures))
     count = len(hub.calls)
     publish(folder, repo, snapshots=True)
     assert not [call for call in hub.calls[count:] if "/commit/" in call["path"]]
+
+
+def test_a_snapshot_that_comes_back_otherwise_is_noticed(hub, folder, repo, tmp_path, monkeypatch):
+    add_snapshots(folder)
+    other, loads = save_tiny_model(tmp_path / "other", seed=9), []
+
+    def loaded(source, **options):
+        loads.append(options.get("revision"))
+        return load(other) if len(loads) == 4 else load(source, **options)  # the folder, main, the first branch, the second
+
+    monkeypatch.setattr(publishing, "load", loaded)
+    with pytest.raises(UserError, match="answers differently from trained's epoch-002"):
+        publish(folder, repo, snapshots=True)
+    assert loads[1:] == [HfApi().repo_info(repo, revision=branch).sha for branch in ("main", "epoch-001", "epoch-002")]
 
 
 def test_private_is_private_and_never_writes_into_a_public_repository(hub, folder, repo):

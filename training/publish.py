@@ -22,7 +22,7 @@ from training import card_words, figures
 from training.card import EVAL_RESULTS, MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
-from vit_demo.classifier import FAITHFULNESS_FILE, load
+from vit_demo.classifier import FAITHFULNESS_FILE, load, read_folder
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
 
@@ -133,14 +133,16 @@ def is_ours(path: str) -> bool:
 
 
 def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
-    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training."""
+    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training; compared as main is."""
     found = sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
     if not found:
         raise UserError(f"{folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
     for snapshot in found:
         files = {"preprocessor_config.json": folder / "preprocessor_config.json", **product_files(snapshot)}
-        _, changed, _ = send(api, repo, files, snapshot.name, False, f"Snapshot {snapshot.name}")
-        say(f"branch {snapshot.name}: {'sent' if changed else 'unchanged'}")
+        commit, changed, _ = send(api, repo, files, snapshot.name, False, f"Snapshot {snapshot.name}")
+        here = read_folder(snapshot, f"{folder.name}'s {snapshot.name}", processor_of=files["preprocessor_config.json"].parent)
+        difference = compare(here, load(repo, revision=commit, limits=OWN_MODEL))
+        say(f"branch {snapshot.name}: {'sent' if changed else 'unchanged'}, and loaded back: the same answers ({difference:.1e})")
 
 
 def default_message(folder: Path) -> str:
