@@ -4,6 +4,7 @@ import math
 import re
 import shutil
 import threading
+import time
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from tests.models import save_model
 from tests.served import serve
 from tests.test_lapse import run_of_training
 from vit_demo import classifier
-from vit_demo.chapters import CHAPTERS
+from vit_demo.chapters import CHAPTERS, patches
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import attend, query_key_map
 from vit_demo.models import Models
@@ -229,7 +230,7 @@ def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
     page.focus(".matrix")
     page.keyboard.press("ArrowUp")  # from CLS round to the last patch
     page.keyboard.press("ArrowRight")
-    told = re.match(r"patch 63 gives (.+) to patch (\d+)", page.inner_text(".matrix-box + .caption"))
+    told = re.match(r"patch 63 gives (.+) to patch (\d+)", page.inner_text(".matrix-box ~ .caption"))
     weight = attention[2, 1, 64, int(told.group(2)) + 1].item()
     assert told.group(1) == percent(weight) == page.inner_text("[data-live=weight]")
     page.click("text=CLS looks")
@@ -242,6 +243,43 @@ def test_the_address_shows_the_same_again(page, open_page):
     assert again.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == "layer 3, head 2"
     assert again.get_attribute(".samples [aria-pressed='true']", "data-sample") == "6"
     again.close()
+
+
+def test_of_many_buttons_one_is_in_the_tab_order_and_arrows_walk(page):
+    go(page, 5)
+    page.focus("[data-layer='2'][data-head='1']")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("[document.activeElement.dataset.layer, document.activeElement.dataset.head]") == ["0", "2"]  # six in a row
+    assert page.locator(".thumbs [tabindex='0']").count() == 1
+    page.keyboard.press("Enter")
+    assert page.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == "layer 1, head 3"
+    page.click("[data-layer='2'][data-head='1']")
+
+
+def test_the_bank_is_pulled_to_what_stands_beside_it(page):
+    go(page, 5)
+    river, money, bank = torch.tensor([[2, 0.2], [0.2, 2], [1, 1]])
+    for sentence, other, name in (("money in the bank", money, "money"), ("the river bank", river, "river")):
+        page.click(f".opening button:has-text('{sentence}')")
+        weights = (torch.stack([other, bank]) @ bank / 2 ** 0.5).softmax(0)
+        after = weights[0] * other + weights[1] * bank
+        assert f"So bank becomes {weights[0]:.2f} {name} + {weights[1]:.2f} bank = ({after[0]:.1f}, {after[1]:.1f})" in page.inner_text(".opening")
+
+
+def test_long_work_says_how_far_it_is_and_can_be_stopped(page, monkeypatch):
+    monkeypatch.setattr(patches, "forward", lambda config, size: lambda: time.sleep(0.2))
+    go(page, 2)
+    page.click("text=measure on this server")
+    page.wait_for_selector(".busy span:has-text('working')")
+    page.click(".busy button")
+    page.wait_for_selector(".busy", state="hidden")
+    measured = page.locator(".times tr").count()
+    page.wait_for_timeout(1500)
+    assert page.locator(".times tr").count() == measured and page.locator(".progress:visible").count() == 0
+    go(page, 4)  # and the next is answered at once
+    page.click("[data-how=move]")
+    page.wait_for_selector("text=which is rounding")
 
 
 def test_next_walks_through_all_chapters(page):

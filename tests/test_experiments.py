@@ -98,7 +98,8 @@ def test_the_energy_table_places_the_picture(look, tmp_path):
     energy = -look.trace.logits.logsumexp(-1).item()
     beside = with_extras(tmp_path, look, energies=torch.tensor([energy - 2, energy - 1, energy + 1, energy + 2]))
     assert "50\u00a0%" in decision.scene(beside)["story"]
-    assert "table of energies" in decision.scene(look)["story"]
+    assert decision.scene(beside)["data"]["none"] == {"energy": pytest.approx(energy), "share": 0.5}
+    assert "table of energies" in decision.scene(look)["story"] and decision.scene(look)["data"]["none"] is None
 
 
 def test_the_page_shows_how_true_the_maps_are(look, tmp_path):

@@ -48,7 +48,7 @@ answer = logits.softmax(-1)[{first}].item()
         "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” below. "
                    "Then raise the temperature: the order stays, only the confidence goes.",
         "data": {
-            **pixels(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
+            **pixels(look), "none": energy(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method)] for name, method in METHODS.items()],
             "default": opening(look.config), "measured": map_scores(look.classifier),
         },
@@ -62,14 +62,21 @@ def described(method) -> str:
 
 def none_of_them(look: Look) -> str:
     """How far the picture is from all classes, where training left a table of energies beside the model."""
+    found = energy(look)
+    if found is None:
+        return ("How far a picture is from <em>all</em> classes can be told only where a table of energies lies beside the model: "
+                "<code>python -m training.train</code> leaves one there.")
+    return (f"Is it any of them at all? Its energy is higher than that of {mono(percent(found['share']))} of held-out pictures; "
+            "near 100 % would mean: like none of the classes.")
+
+
+def energy(look: Look) -> dict | None:
+    """The picture's energy, and the share of held-out pictures whose energy is lower."""
     energies = extras(look.classifier).get("energies")
     if energies is None:
-        return ("How far a picture is from <em>all</em> classes can be told only where training left a table of energies beside "
-                "the model.")
-    energy = uncertainty.energy(look.trace.logits).item()
-    share = uncertainty.percentile(energy, energies) / 100
-    return (f"Is it any of them at all? Its energy, {mono(number(energy))}, is higher than that of {mono(percent(share))} of "
-            "held-out pictures; near 100 % would mean: like none of the classes.")
+        return None
+    here = uncertainty.energy(look.trace.logits).item()
+    return {"energy": here, "share": uncertainty.percentile(here, energies) / 100}
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:

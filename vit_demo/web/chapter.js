@@ -26,10 +26,14 @@
       const scene = props.value;
       if (!scene || !scene.view) return;
       const card = h("div", { class: "card" });
+      const share = h("span", { role: "status" }), busy = h("div", { class: "busy", hidden: true }, h("div", {}, share, h("button", { type: "button", onclick: () => {
+        frame.stop();
+        card.querySelectorAll(".progress").forEach((bar) => { bar.style.visibility = "hidden"; });
+      } }, "stop")));
       const root = h("article", { class: "vit chapter", "data-number": scene.number },
         h("p", { class: "eyebrow" }, `Chapter ${scene.number} of ${scene.of}`),
         h("h2", { tabindex: -1 }, scene.title),
-        markup("p", "story", scene.story), card,
+        markup("p", "story", scene.story), card, busy,
         scene.equation ? markup("div", "equation mono", scene.equation) : null,
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
         vit.check([scene.check, ...(scene.also ?? [])]),
@@ -47,7 +51,9 @@
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
         ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
         stop: () => { frame.line.forget(); if (frame.line.busy) { frame.asked = null; trigger("stop", {}); frame.line.free(); } },
-        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000),
+        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900),
+        /** How far the work is that the server does just now; above a second it can be stopped. */
+        progress: (part) => { share.textContent = part > 0 && part < 1 ? `working, ${vit.percent(part)}` : "working …"; },
         asked: null,
       };
       element.replaceChildren(root);
@@ -64,6 +70,7 @@
   vit.reply = (element, props, trigger, watch) => watch("value", () => {
     const answer = props.value, frame = vit.frame;
     if (!answer || answer.serial !== frame?.serial || answer.id !== frame.asked?.question.id) return;
+    frame.progress(answer.progress);
     if (!answer.empty) frame.asked.hear(answer);
     if (answer.done) frame.line.free();
   });

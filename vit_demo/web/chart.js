@@ -1,6 +1,6 @@
 // Small charts: lines over a few points, with a scale that says its unit. SVG, no library.
 vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark }) => {
-  const { h } = vit, W = 420, H = height, left = 44, right = 90;
+  const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44, right = 90; // narrower where the screen is, so that words stay readable
   const last = x[x.length - 1] || 1, first = x[0];
   const px = (v) => left + ((W - left - right) * (v - first)) / (last - first || 1);
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));

@@ -29,7 +29,8 @@ vit.views.attention = (card, data, frame) => {
     thumbs.push({ layer, head, canvas, button });
     grid.append(button);
   }
-  card.append(h("div", { class: "tools" }, asker), h("div", { class: "row" },
+  vit.roving(thumbs.map(({ button }) => button), Math.min(vit.state.layer, layers - 1) * heads + Math.min(vit.state.head, heads - 1));
+  card.append(vit.bank(), h("div", { class: "tools" }, asker), h("div", { class: "row" },
     h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))));
 
   const looks = () => (fromCls ? 0 : vit.active() + 1);

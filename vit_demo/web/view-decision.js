@@ -26,7 +26,6 @@ vit.views.decision = (card, data, frame) => {
   const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "What spoke for the class" });
   const scale = vit.scale("this patch speaks against … for it");
   const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
-  const stop = h("button", { type: "button", class: "do", hidden: true, onclick: () => { frame.stop(); stop.hidden = true; } }, "stop");
   const about = (name) => data.methods.find((method) => method[0] === name)[2];
   const measured = (name) => {
     const { model, pictures, scores } = data.measured;
@@ -38,11 +37,11 @@ vit.views.decision = (card, data, frame) => {
 
   function ask() {
     note.textContent = about(asked.method);
-    stop.hidden = false; bar.style.visibility = "visible"; bar.firstChild.style.width = "3%";
+    bar.style.visibility = "visible"; bar.firstChild.style.width = "3%";
     frame.ask(asked, (reply) => {
       bar.firstChild.style.width = `${100 * reply.progress}%`;
       if (!reply.values) return;
-      stop.hidden = true; bar.style.visibility = "hidden";
+      bar.style.visibility = "hidden";
       values = vit.unpack(reply.values);
       const peak = Math.max(...values.map(Math.abs));
       view.tint(values, peak);
@@ -58,12 +57,20 @@ vit.views.decision = (card, data, frame) => {
   const draw = () => { caption.textContent = values ? `patch ${vit.active()}: ${number(values[vit.active()], 3)}` : "…"; };
 
   const classes = data.order.map((index, i) => [String(index), data.names[i]]);
-  card.append(h("div", { class: "softmax" }, slider, table),
+  card.append(h("div", { class: "softmax" }, slider, table), h("p", { class: "quiet" }, "The temperature divides the logits before softmax (Guo et al. 2017, arXiv:1706.04599)."), data.none ? meter(data.none) : "",
     h("div", { class: "below" }, h("h3", {}, "What in the picture spoke for it?"),
       h("div", { class: "tools" }, select("why", classes, String(asked.wanted), (v) => { asked.wanted = +v; ask(); }),
         select("and not", [["-1", "any other"], ...classes], "-1", (v) => { asked.against = +v; ask(); }),
-        select("method", data.methods.map(([name, title]) => [name, title]), asked.method, (v) => { asked.method = v; ask(); }), stop),
+        select("method", data.methods.map(([name, title]) => [name, title]), asked.method, (v) => { asked.method = v; ask(); })),
       h("div", { class: "row" }, h("figure", {}, view.node, bar, scale, caption), h("div", {}, plot, note))));
+  /** How far the picture is from all classes: the share of held-out pictures that are nearer to one. */
+  function meter({ energy, share }) {
+    return h("div", { class: "below" }, h("h3", {}, "Is it any of them at all?"),
+      h("div", { class: "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * share), "aria-label": "none of the classes" }, h("i", { style: `left:${100 * share}%` })),
+      h("div", { class: "ends" }, h("span", {}, "clearly one of them"), h("span", { class: "mono" }, percent(share)), h("span", {}, "like none of them")),
+      h("p", { class: "quiet" }, `energy ${number(energy)} = −log Σ e^logit, higher than that of ${percent(share)} of held-out pictures (Liu et al. 2020, arXiv:2010.03759)`));
+  }
+
   shares();
   ask();
   vit.follow(card, draw);

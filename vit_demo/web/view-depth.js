@@ -11,7 +11,10 @@ vit.views.depth = (card, data, frame) => {
   const scale = vit.scale(`a patch alone says ${data.label}`);
   const caption = h("figcaption", { class: "mono" });
   const lines = h("div", {}), near = vit.thumb(rows, cols), nearText = h("figcaption", {});
+  const nearScale = vit.scale("cosine");
   near.classList.add("wide");
+  nearScale.classList.add("both");
+  nearScale.ends("−1", "1");
   const slider = vit.slider("after layer", { min: 0, max: layers, value: layers, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
     layer = v;
     if (at !== null && at !== v) frame.ask({ what: "cosines", layer: v }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
@@ -20,12 +23,13 @@ vit.views.depth = (card, data, frame) => {
   card.append(slider, h("div", { class: "row", style: "padding-top:14px" },
     h("figure", {}, view.node, scale, caption),
     h("div", {}, h("h3", {}, "the class token, read after each layer"), lines,
-      h("h3", { class: "later" }, "patches that are now like the chosen one"), h("figure", {}, near, nearText))),
+      h("p", { class: "quiet" }, "The logit lens: nostalgebraist 2020; for ViTs Vilas et al. 2023, arXiv:2310.18969."),
+      h("h3", { class: "later" }, "patches that are now like the chosen one"), h("figure", { class: "near" }, near, nearScale, nearText))),
   h("div", { class: "below twin" },
     vit.lines({ x: steps, top: 1.1 * Math.max(...data.norms.CLS, ...data.norms.patches), unit: "length of a token's vector, by layer", format: (v) => number(v, 0),
       series: [{ name: "CLS", points: data.norms.CLS, tone: "token" }, { name: "patches", points: data.norms.patches }] }),
     vit.lines({ x: steps.slice(1), top: 1.1 * Math.max(...data.added.attention, ...data.added.MLP), unit: "what a layer adds to it (mean length)", format: (v) => number(v, 0),
-      series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "position" }] })));
+      series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "plain" }] })));
 
   const told = (token) => [0, 1, 2].filter((i) => data.top[layer][token][i] !== undefined)
     .map((i) => [data.labels[data.top[layer][token][i]], tops[(layer * (count + 1) + token) * data.top[layer][token].length + i]]);
@@ -46,7 +50,7 @@ vit.views.depth = (card, data, frame) => {
     const row = at === null || at === layer ? cosines.subarray((block * count + p) * count, (block * count + p + 1) * count) : null;
     near.style.visibility = row ? "" : "hidden";
     if (row) {
-      near.paint(row.map((v) => Math.max(0, v)), 1);
+      near.paint(row, 1);
       nearText.textContent = `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}`;
     }
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });

@@ -42,7 +42,7 @@ vit.games = {
     }
     const button = (text, act) => h("button", { type: "button", class: "do", onclick: act }, text);
     stage.append(h("div", { class: "row" }, h("figure", {}, view.node, bar),
-      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label}. Click, or walk with the arrow keys and press Enter.`),
+      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label}. Click, or walk with the arrow keys and press Enter. The tokens are really dropped (as in Naseer et al. 2021, arXiv:2105.10497).`),
         h("div", { class: "tools", style: "padding-top:12px" },
           button("keep all", () => { kept = new Set(Array(count).keys()); turn(); }), button("keep none", () => { kept = new Set(); turn(); }),
           button("every second", () => { kept = new Set([...Array(count).keys()].filter((i) => i % 2 === 0)); turn(); }),
@@ -59,7 +59,7 @@ vit.games = {
     const out = h("div", { class: "alike" });
     const ask = (layer) => frame.ask({ what: "nearest", layer }, ({ found }) => out.replaceChildren(...found.map(({ src, cosine, label }) =>
       h("figure", {}, h("img", { src, class: "crisp", alt: `a training picture of a ${label}` }), h("figcaption", {}, label, h("br"), h("span", { class: "mono" }, number(cosine)))))));
-    stage.append(h("p", {}, `Of ${data.bank} training pictures, those whose class token points most nearly the same way (cosine).`),
+    stage.append(h("p", {}, `Of ${data.bank} training pictures, those whose class token points most nearly the same way (cosine; neighbours in frozen features: Caron et al. 2021, arXiv:2104.14294).`),
       vit.slider("after layer", { min: 1, max: data.layers, value: data.layers, show: (v) => `${v} of ${data.layers}` }, ask), out);
     ask(data.layers);
   },

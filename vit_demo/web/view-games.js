@@ -33,8 +33,9 @@ vit.games.heads = (stage, data, frame) => {
     }
   }
   function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, hear); }
-  stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered. Press to switch heads off, also several together.`),
+  stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered (after Michel et al. 2019, arXiv:1905.10650). Press to switch heads off, also several together.`),
     bar, h("div", { class: "scroll" }, grid), out);
+  vit.roving(cells.map(({ cell }) => cell));
   draw();
   frame.ask({ what: "each" }, hear);
 };
@@ -55,7 +56,7 @@ vit.games.duel = (stage, data, frame) => {
     const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: title, quiet: true });
     view.veil(Array(data.rows * data.cols).fill(0), 1);
     const score = h("b", { class: "mono" }, "…");
-    const button = h("button", { type: "button", "aria-pressed": "false", title: source, onclick: () => { chosen = name; draw(); } }, view.node, h("span", {}, title), score);
+    const button = h("button", { type: "button", "aria-pressed": "false", onclick: () => { chosen = name; draw(); } }, view.node, score, h("span", {}, title), h("span", { class: "source" }, source));
     return { name, title, view, score, button };
   });
   function draw() {
@@ -65,10 +66,10 @@ vit.games.duel = (stage, data, frame) => {
     });
     if (!curves) return;
     const chart = (unit, rows) => vit.lines({ x: curves.shares, top: 1, unit, series: players.map((player, i) => ({ name: player.name === chosen ? "this map" : player.name === "random" ? "random" : "", points: rows[i],
-      tone: player.name === chosen ? "strength" : player.name === "random" ? "against" : "other" })) });
+      tone: player.name === chosen ? "strength" : player.name === "random" ? "random" : "other" })) });
     plot.replaceChildren(chart("insertion: with the best patches only (up is good)", curves.insertion), chart("deletion: with the best patches gone (down is good)", curves.deletion));
   }
-  stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random gets about 0.`),
+  stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random gets about 0 (insertion and deletion: Petsiuk et al. 2018, arXiv:1806.07421).`),
     bar, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
   frame.ask({ what: "duel" }, (reply) => {
     bar.firstChild.style.width = `${100 * reply.progress}%`;

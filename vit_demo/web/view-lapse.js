@@ -29,6 +29,9 @@ vit.lapse = (data, frame) => {
     const play = h("button", { type: "button", class: "do", onclick: () => (timer ? pause() : run()) }, "play");
     const gallery = h("div", { class: "filters few" }), spread = h("figcaption", {}), alike = h("figcaption", {}), looks = h("figcaption", { class: "mono" });
     const maps = vit.mosaic(rows, cols, "Position similarity of this snapshot, a small map at each place");
+    const cosine = vit.scale("cosine");
+    cosine.classList.add("both");
+    cosine.ends("−1", "1");
     const view = vit.picture({ src: data.src, rows, cols, alt: "Where the class token of this snapshot looks" }), scale = vit.scale("weight of one patch");
     const deep = vit.slider("layer", { min: 1, max: layers, value: layers, show: (v) => `${v} of ${layers}` }, (v) => { layer = v - 1; draw(); });
     const attempt = h("p", { class: "try" }, h("b", {}, "Try:"), " guess before you play it. What takes shape first: the filters, the positions or the attention?");
@@ -36,7 +39,7 @@ vit.lapse = (data, frame) => {
     const part = (title, ...inside) => h("figure", {}, h("h3", {}, title), ...inside);
     stage.replaceChildren(line("Copies of the model, kept along its training, look at your picture. This is how the filters (Dosovitskiy et al. 2021, Fig. 7 left), the positions (centre) and the attention of the class token came to be."),
       h("div", { class: "tools" }, slider, play), told,
-      h("div", { class: "three" }, part("what the filters look for", gallery, spread), part("whose position is like whose", maps.node, alike),
+      h("div", { class: "three" }, part("what the filters look for", gallery, spread), part("whose position is like whose", maps.node, cosine, alike),
         part("where the class token looks", view.node, scale, looks, deep)), plot, attempt, proof);
 
     const pause = () => { clearInterval(timer); timer = null; play.textContent = "play"; };

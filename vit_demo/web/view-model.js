@@ -16,9 +16,10 @@ vit.views.model = (card, data, frame) => {
       ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, labels[i]), ...row.map((n, j) => {
         const share = n / (sums[i] || 1), strength = i === j ? share : share / worst;
         const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of a ${labels[i]} were called ${labels[j]}, ${percent(share)}`; };
-        return h("td", { class: i === data.truth && j === data.said ? "here" : "", tabindex: 0, onpointerenter: tell, onfocus: tell,
+        return h("td", { class: i === data.truth && j === data.said ? "here" : "", onpointerenter: tell, onfocus: tell,
           style: `background: color-mix(in srgb, var(${i === j ? "--strength" : "--against"}) calc(${strength.toFixed(3)} * var(--full)), var(--cell))` }, n || "");
       }))));
+    vit.roving([...table.querySelectorAll("td[style]")]);
     return h("figure", {}, h("h3", {}, "What it takes for what"), h("div", { class: "scroll" }, table), caption);
   }
 

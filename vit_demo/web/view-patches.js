@@ -66,11 +66,9 @@ vit.views.patches = (card, data, frame) => {
   function timing() {
     const out = h("div", { class: "timing" });
     const go = h("button", { type: "button", class: "do" }, "measure on this server");
-    const stop = h("button", { type: "button", class: "do", hidden: true, onclick: () => { frame.stop(); stop.hidden = true; go.hidden = false; } }, "stop");
     go.addEventListener("click", () => {
-      go.hidden = true; stop.hidden = false;
       frame.ask({ what: "time" }, ({ rows, progress }) => {
-        if (progress === 1) { stop.hidden = true; go.hidden = false; go.textContent = "measure again"; }
+        if (progress === 1) go.textContent = "measure again";
         const top = Math.max(...rows.map((r) => Math.log10(r.seconds * 1e4)), 1);
         out.replaceChildren(h("div", { class: "progress" }, h("i", { style: `width:${100 * progress}%` })),
           h("table", { class: "times" }, ...rows.map((r) => h("tr", {}, h("td", { class: "mono" }, `${r.patch} px`),
@@ -80,6 +78,6 @@ vit.views.patches = (card, data, frame) => {
           h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale."));
       });
     });
-    return h("div", {}, h("div", { class: "tools" }, go, stop), out);
+    return h("div", {}, h("div", { class: "tools" }, go), out);
   }
 };

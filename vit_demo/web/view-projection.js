@@ -29,7 +29,7 @@ vit.views.projection = (card, data, frame) => {
     strip.paint(tokens.subarray(p * width, (p + 1) * width), peakAll);
     marker.style.left = `calc(4px + (100% - 4px) * ${(filter + 0.5) / width})`;
     const terms = [0, 1, 2].map((i) => `${number(w[i])}·${number(x[i])}`).join(" + ");
-    frame.say({ patch: p, filter, value: number(value, 3), index: ` ${filter}`, terms: `${terms} + … (${size} terms)`, bias: number(bias[filter], 3), result: number(value, 3) });
+    frame.say({ patch: p, filter, value: number(value, 3), index: `[${filter}]`, terms: `${terms} + … (${size} terms)`, bias: number(bias[filter], 3), result: number(value, 3) });
   }
 
   const colours = vit.unpack(data.components);
@@ -38,6 +38,6 @@ vit.views.projection = (card, data, frame) => {
   card.append(h("div", { class: "row" }, h("figure", {}, view.node),
     h("div", {}, slider, parts, h("h3", { class: "later" }, `the token: ${width} answers`), h("div", { class: "marked" }, strip, marker),
       h("p", { class: "quiet" }, "blue above 0, vermilion below; mid-grey in the pictures is 0"))),
-    h("div", { class: "below" }, h("h3", {}, "What the filters look for: their principal components (as in Fig. 7, left, of the ViT paper), with the share of variance each explains"), gallery));
+    h("div", { class: "below" }, h("h3", {}, "What the filters look for: their principal components, with the share of variance each explains (Dosovitskiy et al. 2021, Fig. 7 left)"), gallery));
   vit.follow(card, draw);
 };

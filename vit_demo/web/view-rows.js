@@ -17,6 +17,7 @@ vit.attentionMore = (data, frame, given) => {
     const canvas = h("canvas", { class: "matrix crisp", width: tokens, height: tokens, tabindex: 0, role: "application", "aria-roledescription": "attention matrix",
       "aria-label": "attention of every token (row) to every token (column): arrow keys walk and work out the pair below" });
     const caption = h("p", { class: "caption mono", "aria-live": "polite" }), box = h("div", { class: "matrix-box" }, canvas, h("i", {}));
+    const scale = vit.scale("weight, or more");
     let shown = null, table = null;
     draw = () => {
       const [layer, which] = head(), key = `${layer},${which}`;
@@ -32,7 +33,8 @@ vit.attentionMore = (data, frame, given) => {
           image.data.set([...hue.map((c, k) => ground[k] + (c - ground[k]) * share), 255], 4 * (i * tokens + j));
         }));
         pen.putImageData(image, 0, 0);
-        caption.textContent = `layer ${layer + 1}, head ${which + 1}: each row sums to 1; point at a cell, click to work it out below`;
+        scale.top(percent(peak));
+        caption.textContent = `layer ${layer + 1}, head ${which + 1}: ${tokens} × ${tokens} weights`;
       }
       const line = box.querySelector("i"), token = given.looks();
       line.style.top = `${(100 * token) / tokens}%`;
@@ -61,7 +63,8 @@ vit.attentionMore = (data, frame, given) => {
       tell(...cell);
     });
     canvas.addEventListener("pointerleave", () => vit.set({ hover: null }));
-    return h("figure", {}, h("p", { class: "quiet" }, "Rows are the tokens that look, columns those that are looked at; CLS comes first. The orange row is the token that looks. A diagonal means: looks at itself; a column: all look there."), box, caption);
+    return h("div", { class: "row" }, h("figure", {}, box, scale, caption),
+      h("p", { class: "quiet" }, "Rows are the tokens that look, columns those that are looked at; CLS comes first. The orange row is the token that looks. A diagonal means: looks at itself; a column: all look there. Each row sums to 1. Point at a cell to read it; click, or walk with the arrow keys, to work that pair out in the equation below."));
   }
 
   function plane() {

@@ -120,14 +120,30 @@ const vit = (() => {
     if (key) node.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
   }
 
+  /** Of many things side by side, one is in the tab order; arrow keys go on to the others. */
+  function roving(things, start = 0) {
+    let at = start;
+    things.forEach((thing, i) => {
+      thing.tabIndex = i === at ? 0 : -1;
+      thing.addEventListener("focus", () => { things[at].tabIndex = -1; at = i; thing.tabIndex = 0; });
+      thing.addEventListener("keydown", (event) => {
+        const across = things.filter((other) => other.offsetTop === things[0].offsetTop).length;
+        const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
+        if (!step) return;
+        event.preventDefault();
+        things[i + step]?.focus();
+      });
+    });
+  }
+
   /** One thing at a time is asked of the server; while it works, only the newest wish waits. */
-  function line(send, patience = 20000, shown = () => {}) {
+  function line(send, patience = 20000, shown = () => {}, soon = 250) {
     let busy = false, next = null, timer = null, patient = null;
     const go = (wish) => {
       busy = true;
       clearTimeout(timer);
       timer = setTimeout(free, patience);
-      patient = setTimeout(() => shown(true), 250);
+      patient = setTimeout(() => shown(true), soon);
       send(wish);
     };
     function free() {
@@ -146,6 +162,6 @@ const vit = (() => {
     (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, choice, slider, replace, line, steps, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, choice, slider, replace, roving, line, steps, h, views };
 })();
 window.vit = vit;
