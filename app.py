@@ -38,6 +38,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     chosen = options(argv)
+    from vit_demo import zero_gpu  # noqa: F401  (where GPUs are lent, this wants to come before torch)
     import torch
 
     from vit_demo import classifier

@@ -56,7 +56,7 @@ def test_the_size_limits_are_lifted_by_a_flag_that_names_them_and_that_refusals_
         monkeypatch.setattr(classifier, "load", lambda source, *, limits, **_: limits)
         app.main(flags)
         assert opened["models"].default == limits
-        loading = opened["models"].fetch("user/large", token=False)
+        loading = opened["models"].fetch("user/large")
         assert loading.done.wait(10) and loading.classifier == limits
     with pytest.raises(UserError, match=f"is 303,303,682, the limit is 100,000,000; whoever starts the app can lift it with {LIFTS}$"):
         read_config("vit-l", vit_l, DEFAULT_LIMITS)

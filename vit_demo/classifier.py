@@ -7,22 +7,26 @@ import copy
 import json
 import os
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Event
+from weakref import WeakValueDictionary
 
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from vit_demo import hub_address, hub_fetch, hub_model
+from vit_demo import hub_address, hub_fetch, hub_model, zero_gpu
 from vit_demo.errors import Damaged, Unreachable, UserError
 from vit_demo.hub_fetch import Report, silent
 from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
 
 BUNDLED = Path(__file__).parent / "bundled"
 FAITHFULNESS_FILE = "faithfulness.json"  # how true the heat maps of a model are; benchmarks/faithfulness.py leaves it beside it
+
+
+_open: WeakValueDictionary[Path, "Classifier"] = WeakValueDictionary()  # by folder, for a process that borrows a GPU
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Classifier:
     files: Path  # the folder it was read from; metrics.json and more may lie there
     note: str = ""  # why this is not the newest revision, when the Hub did not answer
     origin: Origin | None = None  # None for a folder
+
+    def __post_init__(self) -> None:
+        _open[self.files] = self
 
     @cached_property
     def viewing(self) -> ViTForImageClassification:
@@ -69,9 +76,13 @@ class Classifier:
         """(B,3,H,W) float32: resized and normalised by the model's own processor."""
         return self.processor([image.convert("RGB") for image in images], return_tensors="pt").pixel_values.float()
 
-    @torch.no_grad()
     def logits(self, images: list[Image.Image]) -> torch.Tensor:
         """(B,K) float32"""
+        return lent_logits(self.files, images) if zero_gpu.borrows(self.model) else self.forward(images)
+
+    @torch.no_grad()
+    def forward(self, images: list[Image.Image]) -> torch.Tensor:
+        """(B,K) float32, computed where the model lies."""
         return self.model(self.pixel_values(images).to(self.model.device)).logits.cpu()
 
     def probabilities(self, image: Image.Image) -> torch.Tensor:
@@ -82,6 +93,23 @@ class Classifier:
         """The k likeliest labels with their probabilities, likeliest first."""
         values, indices = self.probabilities(image).topk(min(k, len(self.labels)))
         return [(self.labels[i], p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+@zero_gpu.lent
+def lent_logits(files: Path, images: list[Image.Image]) -> torch.Tensor:
+    return on_lent_gpu(files).forward(images)
+
+
+def on_lent_gpu(files: Path) -> Classifier:
+    """The classifier that was read from this folder, in the process that a GPU was lent to."""
+    classifier = _open.get(files) or _read_again(files)
+    zero_gpu.place(classifier.model, classifier.viewing)
+    return classifier
+
+
+@lru_cache(maxsize=2)
+def _read_again(files: Path) -> Classifier:
+    return read_folder(files, files.name)
 
 
 def load(source: str | Path | None = None, *, revision: str | None = None, token: str | bool | None = None,

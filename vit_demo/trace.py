@@ -8,12 +8,14 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from vit_demo.classifier import Classifier
+from vit_demo import zero_gpu
+from vit_demo.classifier import Classifier, on_lent_gpu
 from vit_demo.explain.patches import model_grid, patchify
 
 
@@ -38,9 +40,18 @@ class Trace:
         return sum(tensor.nbytes for tensor in tensors) + 4 * self.image.width * self.image.height
 
 
-@torch.no_grad()
 def trace(classifier: Classifier, image: Image.Image) -> Trace:
     """One forward pass of the viewing model over one picture."""
+    return _lent_pass(classifier.files, image) if zero_gpu.borrows(classifier.model) else _one_pass(classifier, image)
+
+
+@zero_gpu.lent
+def _lent_pass(files: Path, image: Image.Image) -> Trace:
+    return _one_pass(on_lent_gpu(files), image)
+
+
+@torch.no_grad()
+def _one_pass(classifier: Classifier, image: Image.Image) -> Trace:
     model = classifier.viewing
     pixel_values = classifier.pixel_values([image]).to(model.device)
     output = model(pixel_values, output_attentions=True, output_hidden_states=True)
