@@ -1,10 +1,12 @@
 """The page in a real browser: what is shown is what plain transformers computes, with no request beyond loopback."""
 
 import math
+import os
 import re
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from tests.served import serve
 from tests.test_lapse import run_of_training
 from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS, patches
-from vit_demo.chapters.scene import number, percent
+from vit_demo.chapters.scene import number, percent, whole
 from vit_demo.explain.attention import attend, query_key_map
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
@@ -331,6 +333,25 @@ def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
 def test_a_model_without_snapshots_says_how_to_make_them(page):
     go(page, 9)
     page.wait_for_selector(".lapse:has-text('--snapshots 8')")
+
+
+@pytest.mark.parametrize("patch", [4, 8])
+def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, monkeypatch, patch):
+    """With two models: the code that stands on the page, run as it is, gives a number that stands on the page."""
+    os.symlink(Path(__file__).parent.parent / "vit_demo", tmp_path / "vit_demo")
+    monkeypatch.chdir(tmp_path)
+    with serve(Models(str(save_model(tmp_path / "model", patch=patch)))) as served:
+        page = open_page(f"{served}/?sample=3&layer=2")
+        for chapter in range(1, len(CHAPTERS) + 1):
+            go(page, chapter)
+            told = page.inner_text(".chapter")
+            for code in page.eval_on_selector_all(".chapter > .check code", "nodes => nodes.map(node => node.textContent)"):
+                space = {}
+                exec(code, space)
+                answer = space["answer"]
+                shown = {whole(round(answer))} if answer > 1000 else {number(answer), number(answer, 3)} | ({percent(answer)} if 0 < answer < 1 else set())
+                assert any(re.search(rf"(?<![\d.,−]){re.escape(text)}(?![\d.,]\d)", told) for text in shown), (chapter, shown)
+        page.close()
 
 
 def test_an_upload_is_classified_and_a_bad_one_gets_a_line(page, folder, tmp_path):

@@ -7,14 +7,14 @@ vit.lapse = (data, frame) => {
   let film = null;
 
   function hear(reply) {
-    if (reply.steps?.length) return (film ??= projector(reply)).add(reply);
+    if (reply.open) return (film ??= projector(reply)).add(reply);
     const { epochs, bytes, problem } = reply;
     const open = h("button", { type: "button", class: "do", onclick: () => { stage.replaceChildren(line("opening the first …")); frame.ask({ what: "lapse", open: true }, hear); } },
       `open ${epochs.length} snapshots, about ${number(bytes / 1e6, 0)} MB`);
     if (problem) stage.replaceChildren(line(`Its snapshots cannot be shown: ${problem}.`), epochs.length ? open : "");
     else if (!epochs.length) stage.replaceChildren(line("This model brings no snapshots of its training. ", code("python -m training.train … --snapshots 8"), " keeps some along a run, in its folder; ",
       code("python -m training.publish FOLDER --repo USER/NAME --snapshots"), " sends them to the Hub with the model. Then filters, positions and attention can be watched here as they form."));
-    else stage.replaceChildren(reply.open ? line("opening the first …") : h("div", { class: "tools" }, open));
+    else stage.replaceChildren(h("div", { class: "tools" }, open));
   }
   stage.append(line("looking for snapshots …"));
   frame.ask({ what: "lapse" }, hear);
@@ -89,7 +89,7 @@ vit.lapse = (data, frame) => {
     return { add(reply) {
       reply.steps.slice(steps.length).forEach((step) => steps.push(step.filters ? { ...step, seen: { filters: vit.unpack(step.filters), attention: vit.unpack(step.attention), similarity: step.similarity && vit.unpack(step.similarity) } } : step));
       drawn = null;
-      if (touched) draw(); else go(steps.length - 1); // while nobody has touched it, the film runs as it comes in
+      if (touched) draw(); else go(Math.max(0, steps.length - 1)); // while nobody has touched it, the film runs as it comes in
       if (reply.check && !checked) proof.append(checked = vit.check([reply.check]));
     } };
   }
