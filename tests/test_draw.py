@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vit_demo.draw import data_uri, pack, picture, signed_colours
+from vit_demo.draw import data_uri, pack, picture, plain, signed_colours
 
 KINDS = {"f32": ("<f4", None), "u16": ("<u2", 65535), "u8": ("<u1", 255)}
 
@@ -47,3 +47,12 @@ def test_a_small_picture_is_sent_exactly_and_a_large_one_is_made_smaller():
 
 def test_zero_is_the_middle_grey():
     assert signed_colours(torch.tensor([-1.0, 0.0, 0.5])).tolist() == [0, 128, 191]
+
+
+def test_plain_numbers_are_what_was_packed_wherever_they_lie():
+    values = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    pixels = torch.arange(12, dtype=torch.uint8).reshape(3, 2, 2)
+    told = plain({"a": [pack(values, "f32"), {"kind": "other"}], "b": (pack(values, "u16"), 1.5), "c": pack(pixels, "u8"), "d": None})
+    assert np.abs(np.array(told["a"][0]) - values.numpy()).max() < 1e-7 and told["a"][1] == {"kind": "other"}
+    assert np.abs(np.array(told["b"][0]) - values.numpy()).max() < 1e-4 and told["b"][1] == 1.5
+    assert told["c"] == pixels.tolist() and told["d"] is None

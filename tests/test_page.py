@@ -1,4 +1,4 @@
-"""The page over HTTP: its one public endpoint, and what bad input gets."""
+"""The page over HTTP: its public endpoints, and what bad input gets."""
 
 import io
 import struct
@@ -10,8 +10,13 @@ import torch
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from tests.models import save_model
+from tests.models import LABELS, save_model
 from tests.served import call, serve, upload
+from vit_demo import questions
+from vit_demo.chapters import CHAPTERS
+from vit_demo.classifier import load
+from vit_demo.explain.methods import METHODS
+from vit_demo.explain.relevance import target
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 
@@ -82,9 +87,52 @@ def test_pictures_of_any_kind_are_taken(page, folder):
         assert call(page, "predict", upload(page, f"{mode}.png", file.getvalue()), 1)[0] == "complete"
 
 
-def test_predict_is_the_only_public_endpoint(page):
+def test_the_public_endpoints_are_three_and_say_what_they_take(page):
     info = httpx.get(f"{page}/gradio_api/info").json()
-    assert list(info["named_endpoints"]) == ["/predict"] and not info["unnamed_endpoints"]
+    named = {path: ([p["parameter_name"] for p in told["parameters"]], told["description"]) for path, told in info["named_endpoints"].items()}
+    assert {path: takes for path, (takes, _) in named.items()} == {
+        "/predict": ["picture", "k"], "/scene": ["picture", "chapter", "layer", "head"], "/answer": ["picture", "chapter", "question"]}
+    assert not info["unnamed_endpoints"] and all(len(said) > 90 for _, said in named.values())
+    for number, chapter in enumerate(CHAPTERS, 1):
+        asked = questions.ASKED.get(chapter, {})
+        assert all(f'"{what}"' in named["/answer"][1] for what in asked), chapter.NAME
+        assert all(f'"{word}"' in named["/answer"][1] for words in asked.values() for word in words)
+        assert f"{number} " in named["/scene"][1]
+
+
+def test_a_scene_over_http_holds_the_numbers_of_plain_transformers(page, folder):
+    path = SAMPLES[1][0]
+    event, scene = call(page, "scene", upload(page, path.name, path.read_bytes()), 7, 1, 1)
+    best, probability = next(iter(plain_top_k(folder, Image.open(path), 1).items()))
+    assert event == "complete" and scene["title"] == CHAPTERS[6].TITLE and best in scene["story"]
+    assert scene["check"]["value"] == pytest.approx(probability, abs=1e-5)
+    model, processor = ViTForImageClassification.from_pretrained(folder), ViTImageProcessorPil.from_pretrained(folder)
+    with torch.no_grad():
+        assert scene["data"]["logits"] == pytest.approx(model(**processor(Image.open(path), return_tensors="pt")).logits[0].tolist(), abs=1e-4)
+
+
+def test_an_answer_over_http_is_the_map_itself(page, folder):
+    path, classifier = SAMPLES[1][0], load(folder)
+    event, told = call(page, "answer", upload(page, path.name, path.read_bytes()), 7, {"wanted": "dog", "against": 3, "method": "gradcam"})
+    expected = METHODS["gradcam"].map(classifier.viewing, classifier.pixel_values([Image.open(path)]), target(classifier.viewing, LABELS.index("dog"), 3))
+    assert event == "complete" and told["values"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("endpoint, words, line", [
+    ("scene", (10, 1, 1), "Chapter is a whole number from 1 to 9 here, not 10."), ("scene", (2.5, 1, 1), "not 2.5"), ("scene", ("x", 1, 1), "not x"),
+    ("scene", (5, 4, 1), "Layer is a whole number from 1 to 3 here, not 4."), ("scene", (5, 1, 0), "Head is a whole number from 1 to 3"),
+    ("answer", (1, {}), "Chapter 1 answers no questions"), ("answer", (7, {"method": ["a"]}), "method cannot be"),
+])
+def test_what_an_endpoint_does_not_understand_is_one_line(page, endpoint, words, line):
+    path = SAMPLES[0][0]
+    event, told = call(page, endpoint, upload(page, path.name, path.read_bytes()), *words)
+    assert event == "error" and line in told["error"]
+
+
+@pytest.mark.parametrize("endpoint, words", [("scene", (1, 1, 1)), ("answer", (7, {}))])
+def test_every_endpoint_wants_a_picture(page, endpoint, words):
+    event, told = call(page, endpoint, None, *words)
+    assert event == "error" and told["error"] == "Choose or upload a picture first."
 
 
 def test_neither_the_server_nor_its_files_can_be_read(page):

@@ -122,8 +122,12 @@ def test_the_python_snippets_run(page, hub, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_the_curl_snippet_runs(page):
-    address, expected, _ = page
-    snippet = next(block for kind, block in BLOCKS if kind == "bash").replace("http://127.0.0.1:7860", address)
-    done = subprocess.run(["bash", "-c", snippet], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert json.loads(done.stdout.split("data: ")[1])[0] == pytest.approx(expected, abs=1e-5), done
+def test_the_curl_snippets_run(page):
+    """The second goes on from the first."""
+    address, expected, folder = page
+    script = "".join(block for kind, block in BLOCKS if kind == "bash").replace("http://127.0.0.1:7860", address)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    probabilities, heads = (json.loads(answer.split("\n")[0])[0] for answer in done.stdout.split("data: ")[1:])
+    assert probabilities == pytest.approx(expected, abs=1e-5), done
+    shape = load(folder).model.config
+    assert len(heads["changes"]) == shape.num_hidden_layers and len(heads["changes"][0]) == shape.num_attention_heads

@@ -3,6 +3,7 @@
 import base64
 import io
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -54,3 +55,19 @@ def signed_colours(values: Tensor) -> Tensor:
     """(...,3,h,w) weights of either sign -> uint8 colours, mid grey at 0, the largest of all at full strength."""
     peak = values.abs().max().clamp(min=1e-12)
     return ((values / peak + 1) * 127.5).round().to(torch.uint8)
+
+
+def plain(value):
+    """The same with every packed tensor as nested lists of numbers, for readers that are no browser."""
+    if isinstance(value, dict):
+        return unpack(value).tolist() if value.keys() >= {"kind", "shape", "data"} else {name: plain(part) for name, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def unpack(packed: dict) -> np.ndarray:
+    """What pack() was given, as exact as its kind."""
+    raw = np.frombuffer(base64.b64decode(packed["data"]), {"f32": "<f4", "u16": "<u2", "u8": "u1"}[packed["kind"]]).reshape(packed["shape"])
+    if packed["kind"] == "f32":
+        return raw.astype(float).round(7)
+    values = packed["offset"] + raw.astype(float) * (packed["scale"] / np.iinfo(raw.dtype).max)
+    return values.round(7)

@@ -2,14 +2,15 @@
 
 import asyncio
 import time
+from functools import wraps
 from pathlib import Path
 
 import gradio as gr
 
-from vit_demo import side
+from vit_demo import questions, side
 from vit_demo.chapters import CHAPTERS
+from vit_demo.endpoints import Endpoints
 from vit_demo.errors import UserError
-from vit_demo.images import open_picture
 from vit_demo.looks import Visit, look_at
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
@@ -95,7 +96,8 @@ def build_page(models: Models) -> gr.Blocks:
         signed = {name: question.get(name) for name in ("serial", "id")}
         last = {"empty": True}
         try:
-            for bit in CHAPTERS[visit.chapter - 1].answer(look(visit), question):
+            seen, asked = look(visit), {name: value for name, value in question.items() if name not in signed}
+            for bit in CHAPTERS[visit.chapter - 1].answer(seen, questions.read(seen, visit.chapter, asked)):
                 if not last.get("empty"):
                     yield last
                 last = bit | signed
@@ -131,13 +133,6 @@ def build_page(models: Models) -> gr.Blocks:
             return *show(visit), clock
         return *(gr.skip(),) * 4, side.answering(models, visit), clock
 
-    def predict(picture: bytes | None, k: float) -> dict:
-        """The k likeliest labels of a picture with their probabilities."""
-        try:
-            return dict(models.default.top_k(open_picture(picture), int(min(max(k, 1), 1000))))
-        except UserError as error:
-            raise said(error) from error
-
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as page:
         visit, here = gr.State(Visit()), gr.State()
         ribbon = mount("ribbon", elem_id="ribbon")
@@ -172,10 +167,25 @@ def build_page(models: Models) -> gr.Blocks:
         coming.stop(None, None, None, cancels=loads, **HIDDEN)
         clock.tick(tick, visit, [*everything, clock], **HIDDEN)
 
-        with gr.Row(visible=False):  # the public endpoint's own inputs and output
-            picture, k, probabilities = upload_box(label="picture"), gr.Number(5, label="k"), gr.JSON(label="probabilities")
-            gr.Button().click(predict, [picture, k], probabilities, api_name="predict", concurrency_limit=2)
+        with gr.Row(visible=False):  # the public endpoints' own inputs and outputs
+            public(Endpoints(models, traces))
     return page.queue(max_size=32, default_concurrency_limit=2)
+
+
+def public(endpoints: Endpoints) -> None:
+    def offer(function, inputs: list, output: str, most: int) -> None:
+        @wraps(function)  # its docstring is what /gradio_api/info tells
+        def asked(*values):
+            try:
+                return function(*values)
+            except UserError as error:
+                raise said(error) from error
+
+        gr.Button().click(asked, inputs, gr.JSON(label=output), api_name=function.__name__, concurrency_limit=most)
+
+    offer(endpoints.predict, [upload_box(label="picture"), gr.Number(5, label="k")], "probabilities", 2)
+    offer(endpoints.scene, [upload_box(label="picture"), *(gr.Number(1, label=name) for name in ("chapter", "layer", "head"))], "scene", 2)
+    offer(endpoints.answer, [upload_box(label="picture"), gr.Number(7, label="chapter"), gr.JSON({}, label="question")], "answer", 1)
 
 
 def whole(value, first: int, last: int) -> int:

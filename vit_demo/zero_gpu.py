@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 
 try:
-    import spaces
+    from spaces import GPU
 except ImportError:
-    spaces = None
+    GPU = None
 
 LARGE = 20_000_000  # parameters; a smaller model has answered before a GPU is there
 SECONDS = 15  # that a call may take: the shorter, the sooner it gets one
@@ -17,11 +17,11 @@ ZERO = "SPACES_ZERO_GPU"  # set where GPUs are lent
 def lent(function: Callable) -> Callable:
     """`function` with a GPU while it runs. It then runs in another process, which may have been started before this
     one opened a model: it takes and returns small things and tensors in memory."""
-    return spaces.GPU(duration=SECONDS)(function) if spaces else function
+    return GPU(duration=SECONDS)(function) if GPU else function
 
 
 def borrows(model) -> bool:
-    return spaces is not None and model.num_parameters() >= LARGE
+    return GPU is not None and model.num_parameters() >= LARGE
 
 
 def place(*models) -> None:

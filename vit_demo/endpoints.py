@@ -1,0 +1,65 @@
+"""What programs may ask the app, beside the page: everything checked, everything answered in plain numbers.
+
+Pictures come as the bytes of a file. The docstrings are what /gradio_api/info tells.
+"""
+
+from dataclasses import dataclass
+
+from vit_demo import questions
+from vit_demo.chapters import CHAPTERS
+from vit_demo.chapters.scene import Look
+from vit_demo.checks import is_number, shown
+from vit_demo.draw import plain
+from vit_demo.errors import UserError
+from vit_demo.images import open_picture
+from vit_demo.looks import Visit, look_at
+from vit_demo.models import Models
+from vit_demo.trace import TraceCache
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    models: Models
+    traces: TraceCache
+
+    def predict(self, picture: bytes | None, k: float | None = 5) -> dict:
+        """The k likeliest classes of a picture with their probabilities, likeliest first. k is held within 1 and 1000."""
+        k = k if is_number(k) else 5
+        return dict(self.models.default.top_k(open_picture(picture), int(min(max(k, 1), 1000))))
+
+    def scene(self, picture: bytes | None, chapter: float | None = 1, layer: float | None = 1, head: float | None = 1) -> dict:
+        """One chapter (1 picture, 2 patches, 3 projection, 4 CLS and positions, 5 attention, 6 depth, 7 decision,
+        8 experiments, 9 the model) about a picture: its title, story (HTML), equation (HTML), the numbers behind its
+        drawing (data), and a check: transformers code, and the number that this code prints. layer and head, from 1, choose
+        what chapter 5 looks at."""
+        number = counted("chapter", chapter, len(CHAPTERS))
+        config = self.models.default.model.config
+        look = self._look(picture, counted("layer", layer, config.num_hidden_layers), counted("head", head, config.num_attention_heads))
+        module = CHAPTERS[number - 1]
+        return plain({"chapter": number, "name": module.NAME, "title": module.TITLE, **module.scene(look)})
+
+    def answer(self, picture: bytes | None, chapter: float | None = 7, question: dict | None = None) -> dict:
+        """What a chapter computes only when it is asked. question: 2 {"what": "time"}; 4 {"what": "jigsaw", "share",
+        "seed", "positions"} or "curve"; 5 {"what": "look", "layer", "token"} or "rollout" with "fusion", "discard";
+        6 {"what": "cosines", "layer"}; 7 {"what": "map", "wanted", "against", "method"}, classes by name or number: what in
+        the picture speaks for a class, one value a patch in reading order; 8 "erase" or "reveal" with "kept", "heads" with
+        "off", "each", "duel", "nearest" with "layer"; 9 {"what": "lapse", "open"}. Every word but what may be left out."""
+        number = counted("chapter", chapter, len(CHAPTERS))
+        look, last = self._look(picture), {}
+        asked = questions.read(look, number, {} if question is None else question)
+        for bit in CHAPTERS[number - 1].answer(look, asked):
+            last = bit
+        return plain({name: value for name, value in last.items() if name != "progress"})
+
+    def _look(self, picture: bytes | None, layer: int = 1, head: int = 1) -> Look:
+        if picture is None:
+            open_picture(None)  # says that one is wanted
+        return look_at(Visit(sample=None, upload=picture, layer=layer - 1, head=head - 1), self.models.default, self.traces)
+
+
+def counted(name: str, value: object, most: int) -> int:
+    """A whole number from 1 on; nothing given is the first."""
+    value = 1 if value is None else value
+    if not is_number(value) or value != int(value) or not 1 <= value <= most:
+        raise UserError(f"{name} is a whole number from 1 to {most} here, not {shown(value)}")
+    return int(value)

@@ -1,0 +1,105 @@
+"""What may be asked of a chapter beyond its scene, and the bounds of it. Questions come from the browser, and from
+anybody's program: one that is not understood gets a line that says what would be."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+from vit_demo.chapters import CHAPTERS, attention, decision, depth, experiments, model, patches, tokens
+from vit_demo.chapters.scene import Look
+from vit_demo.checks import is_number, is_whole, shown
+from vit_demo.errors import UserError
+from vit_demo.explain.attention import FUSIONS
+from vit_demo.explain.methods import METHODS
+from vit_demo.explain.positions import POSITIONS
+
+# (the model and picture, what was given) -> what the chapter takes; None: it will not do
+Check = Callable[[Look, object], object]
+
+
+def between(least: int, most: Callable[[Look], int]) -> Check:
+    return lambda look, value: value if is_whole(value) and least <= value <= most(look) else None
+
+
+def share(most: float = 1.0) -> Check:
+    return lambda look, value: float(value) if is_number(value) and 0 <= value <= most else None
+
+
+def one_of(names) -> Check:
+    return lambda look, value: value if isinstance(value, str) and value in names else None
+
+
+def yes_or_no(look: Look, value: object) -> object:
+    return value if isinstance(value, bool) else None
+
+
+def a_class(look: Look, value: object) -> object:
+    """By its number or by its name."""
+    labels = look.classifier.labels
+    if isinstance(value, str) and value in labels:
+        return labels.index(value)
+    return value if is_whole(value) and 0 <= value < len(labels) else None
+
+
+def another_class(look: Look, value: object) -> object:
+    return -1 if value == -1 else a_class(look, value)  # -1: any other
+
+
+def list_of(check: Check) -> Check:
+    def checked(look: Look, values: object) -> object:
+        if not isinstance(values, list) or len(values) > 10_000:
+            return None
+        found = [check(look, value) for value in values]
+        return None if None in found else found
+
+    return checked
+
+
+def a_head(look: Look, value: object) -> object:
+    """[layer, head], both from 0."""
+    shape = look.config.num_hidden_layers, look.config.num_attention_heads
+    good = isinstance(value, list) and len(value) == 2 and all(is_whole(n) and 0 <= n < most for n, most in zip(value, shape, strict=True))
+    return value if good else None
+
+
+def layers(look: Look) -> int:
+    return look.config.num_hidden_layers
+
+
+a_patch = between(0, lambda look: len(look.trace.patches) - 1)
+
+# chapter -> what -> its further words. The first is meant where none is named.
+ASKED: dict[ModuleType, dict[str, dict[str, Check]]] = {
+    patches: {"time": {}},
+    tokens: {"jigsaw": {"share": share(), "seed": between(0, lambda look: 10 ** 9), "positions": one_of(POSITIONS)}, "curve": {}},
+    attention: {"look": {"layer": between(0, lambda look: layers(look) - 1), "token": between(0, lambda look: len(look.trace.patches))},
+                "rollout": {"fusion": one_of(FUSIONS), "discard": share(0.95)}},
+    depth: {"cosines": {"layer": between(0, layers)}},
+    decision: {"map": {"wanted": a_class, "against": another_class, "method": one_of(METHODS)}},
+    experiments: {"erase": {"kept": list_of(a_patch)}, "reveal": {"kept": list_of(a_patch)}, "heads": {"off": list_of(a_head)},
+                  "each": {}, "duel": {}, "nearest": {"layer": between(1, layers)}},
+    model: {"lapse": {"open": yes_or_no}},
+}
+
+
+def read(look: Look, chapter: int, question: object) -> dict:
+    """The question, every word of it one that the chapter (from 1) knows. Raises UserError."""
+    asked = ASKED.get(CHAPTERS[chapter - 1])
+    if not asked:
+        raise UserError(f"chapter {chapter} answers no questions; its scene tells all it knows")
+    words = dict(question) if isinstance(question, dict) else {}
+    what = words.pop("what", next(iter(asked)))
+    if not isinstance(question, dict) or not isinstance(what, str) or what not in asked:
+        raise UserError(f"chapter {chapter} understands a question as a table with what = {', '.join(map(told, asked.items()))}")
+    for name in words:
+        if name not in asked[what]:
+            raise UserError(f"{what} of chapter {chapter} knows no {shown(name)}; it knows {', '.join(asked[what]) or 'nothing more'}")
+    checked = {name: asked[what][name](look, value) for name, value in words.items()}
+    for name, value in checked.items():
+        if value is None:
+            raise UserError(f"{what} of chapter {chapter}: {name} cannot be {shown(words[name])} for this model and picture")
+    return {"what": what, **checked}
+
+
+def told(asked: tuple[str, dict]) -> str:
+    what, words = asked
+    return f"{what} ({', '.join(words)})" if words else what
