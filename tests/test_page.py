@@ -1,12 +1,14 @@
 """The page over HTTP: its public endpoints, and what bad input gets."""
 
 import io
+import os
 import struct
 import zlib
 
 import httpx
 import pytest
 import torch
+from huggingface_hub import HfApi
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
@@ -146,3 +148,20 @@ def test_neither_the_server_nor_its_files_can_be_read(page):
 def test_a_path_of_the_server_is_no_picture(page):
     event, told = call(page, "predict", {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, 5)
     assert event == "error" and "root:" not in str(told)
+
+
+def test_the_token_is_nowhere_to_be_seen(hub, folder, caplog):
+    """A private model is shown with the owner's token; no page, log or error holds it, and no visitor opens another one with it."""
+    hub.seed("models", "tester/page-private", folder)
+    HfApi().update_repo_settings("tester/page-private", private=True)
+    models = Models("tester/page-private")
+    assert models.wanted.done.wait(60) and models.wanted.classifier, models.wanted.problem
+    with serve(models) as address:
+        seen = [httpx.get(f"{address}{path}").text for path in ("/", "/config", "/gradio_api/info", "/theme.css")]
+        seen += [str(call(address, "scene", upload(address, "a.png", SAMPLES[0][0].read_bytes()), 9, 1, 1))]
+    hub.seed("models", "tester/page-secret", folder)
+    HfApi().update_repo_settings("tester/page-secret", private=True)
+    other = models.fetch("tester/page-secret")
+    assert other.done.wait(60) and "no such public model" in other.problem
+    assert "page-private" in seen[-1]
+    assert not any(os.environ["HF_TOKEN"] in text for text in [*seen, caplog.text, other.problem, repr(models.wanted), repr(models.wanted.classifier.origin)])

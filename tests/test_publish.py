@@ -1,14 +1,17 @@
 """Publishing over the Hub's real protocol: one commit, checked by loading it back, and never a mixture."""
 
 import itertools
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, snapshot_download
-from transformers import ViTForImageClassification, pipeline
+from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTForImageClassification, pipeline
 
 from tests.tiny import NAMES, noise, pil, save_tiny_model
 from training import figures, report
@@ -81,6 +84,20 @@ def test_what_comes_back_is_what_was_trained(folder, repo):
     answers = pipeline("image-classification", model=repo)(picture, top_k=3)
     assert [answer["label"] for answer in answers] == [label for label, _ in expected]
     assert [answer["score"] for answer in answers] == pytest.approx([p for _, p in expected], abs=1e-6)
+
+
+def test_the_hubs_own_tools_read_it(hub, folder, repo, tmp_path):
+    """`hf download`, Auto classes, and the evaluation results as the Hub lists them."""
+    publish(folder, repo)
+    done = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", "download", repo, "--local-dir", str(tmp_path / "there")],
+                          env={**os.environ, **hub.env()}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {path.relative_to(tmp_path / "there").as_posix() for path in (tmp_path / "there").rglob("*") if path.is_file()} >= FILES
+    model, processor = AutoModelForImageClassification.from_pretrained(tmp_path / "there"), AutoImageProcessor.from_pretrained(repo)
+    picture = pil(noise(2, size=40)[0])
+    assert torch.allclose(model(**processor(picture, return_tensors="pt")).logits, load(folder).logits([picture]), atol=1e-5)
+    (result,) = HfApi().model_info(repo, expand=["evalResults"]).eval_results
+    assert (result.dataset_id, result.value) == ("uoft-cs/cifar10", 1.0)
 
 
 def test_an_unchanged_folder_makes_no_commit_and_says_so(hub, folder, repo):
