@@ -344,7 +344,10 @@ def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, mon
         page = open_page(f"{served}/?sample=3&layer=2")
         for chapter in range(1, len(CHAPTERS) + 1):
             go(page, chapter)
-            told = page.inner_text(".chapter")
+            if chapter == 5:
+                page.click("text=queries and keys")
+                page.wait_for_selector("text=They hold")
+            told = page.inner_text(".chapter") + " ".join(page.eval_on_selector_all(".chapter svg", "charts => charts.map(chart => chart.ariaLabel)"))
             for code in page.eval_on_selector_all(".chapter > .check code", "nodes => nodes.map(node => node.textContent)"):
                 space = {}
                 exec(code, space)
@@ -516,4 +519,22 @@ def test_an_older_copy_says_that_it_stands_in(hub, open_page, folder, on_the_hub
         page.wait_for_selector(f"#model-line:has-text('Answering: {name}, revision')")
         assert "the Hub has trouble answering (503); try again in a while. This is the copy kept from before." in page.inner_text("#model-line")
         assert bars(page) == expected_bars(there, Image.open(SAMPLES[0][0]))
+        page.close()
+
+
+def test_a_visitor_opens_the_snapshots_of_a_model_on_the_hub(hub, open_page, folder, tmp_path):
+    there, name = run_of_training(tmp_path / "run"), f"{hub.user}/page-film"
+    hub.seed("models", name, there)
+    for snapshot in sorted((there / "snapshots").iterdir()):
+        shutil.copy(there / "preprocessor_config.json", snapshot)
+        HfApi().create_branch(name, branch=snapshot.name)
+        HfApi().upload_folder(repo_id=name, folder_path=snapshot, revision=snapshot.name)
+    with serve(Models(str(folder))) as served:
+        page = open_page(f"{served}/?chapter=9")
+        ask_for(page, name)
+        page.wait_for_selector(f"#model-line:has-text('Answering: {name}')")
+        page.click(".lapse button:has-text('open 2 snapshots, about 0.')")
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        labels, probabilities, _ = plain(there, Image.open(SAMPLES[0][0]))
+        assert f"it says {labels[probabilities.argmax().item()]}, {percent(probabilities.max().item())}" in page.inner_text(".lapse .told")
         page.close()
