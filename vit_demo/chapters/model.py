@@ -111,7 +111,9 @@ def facts(look: Look) -> list[list[str]]:
             f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
         ["started from", plain(metrics.get("base_model")) or (metrics and "random weights")],
         ["training", isinstance(metrics.get("epochs"), (int, float)) and f"{metrics['epochs']:g} epochs" + (
-            f", {number(metrics['seconds'] / 60, 0)} minutes" if isinstance(metrics.get("seconds"), (int, float)) else "")],
+            f", {number(metrics['seconds'] / 60, 0)} minutes" if isinstance(metrics.get("seconds"), (int, float)) else "") + (
+            f"; {len(metrics['earlier'])} earlier run{'s' * (len(metrics['earlier']) > 1)} before it, in its card"
+            if isinstance(metrics.get("earlier"), list) and metrics["earlier"] else "")],
         ["device", plain(metrics.get("device"))],
         ["command", plain(metrics.get("command"), 400)],
     ]
