@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from tests.hub_server import HubServer
@@ -76,14 +76,15 @@ def test_a_moved_repository_answers_to_its_old_name(api, repo):
 
 # --- faults -------------------------------------------------------------------------------------------------------------
 
-def test_a_cut_download_is_resumed_by_the_client(hub, api, repo):
-    content = os.urandom(12_000_000)                 # the client keeps what it got in pieces of 10 MiB
+def test_a_cut_download_is_resumed_by_the_client(hub, api, repo, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4_000_000)  # the client keeps what it got in whole pieces
+    content = os.urandom(12_000_000)
     put(api, repo, "w.safetensors", content)
     hub.fault(r"resolve/.*w\.safetensors", method="GET", cut=11_000_000, times=1)
     mark = len(hub.calls)
     assert Path(hf_hub_download(repo, "w.safetensors")).read_bytes() == content
     got = [(c["status"], c["bytes"]) for c in hub.calls[mark:] if c["method"] == "GET"]
-    assert got == [(200, 11_000_000), (206, 12_000_000 - 10 * 2**20)]
+    assert got == [(200, 11_000_000), (206, 12_000_000 - 8_000_000)]
 
 
 def test_a_commit_whose_answer_is_lost_has_happened_and_a_dropped_one_has_not(hub, api, repo):
