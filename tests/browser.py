@@ -1,0 +1,101 @@
+"""A real browser for the tests: fixtures (import them by name) and what a visitor does on the page."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification, ViTImageProcessorPil
+
+from tests.models import save_model
+from tests.served import serve
+from vit_demo.chapters.scene import percent
+from vit_demo.models import Models
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("browser") / "model")
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with serve(Models(str(folder))) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install -r tests/requirements.txt")
+    with playwright.sync_playwright() as api:
+        browser = api.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def faults():
+    """What was said on the console, thrown, or asked of any other machine."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def open_page(chromium, faults):
+    """open_page(url) -> the page, its first screen drawn. One cache for all of them, as a visitor has."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+
+    def visit(url, color_scheme="light"):
+        page = context.new_page()
+        page.emulate_media(color_scheme=color_scheme)
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else faults.append(r.url))
+        page.goto(url)
+        page.wait_for_selector(".chapter h2")
+        return page
+
+    yield visit
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def page(open_page, address):
+    return open_page(address)
+
+
+@pytest.fixture(autouse=True)
+def nothing_went_wrong(request):
+    yield
+    assert request.getfixturevalue("faults") == []
+
+
+def plain(folder, picture: Image.Image, weights=None):
+    """(labels, probabilities, attentions) by transformers alone; `weights`: another folder to take those from."""
+    model = ViTForImageClassification.from_pretrained(weights or folder, attn_implementation="eager", dtype=torch.float32)
+    processor = ViTImageProcessorPil.from_pretrained(folder)
+    with torch.no_grad():
+        output = model(**processor(picture.convert("RGB"), return_tensors="pt"), output_attentions=True)
+    return model.config.id2label, output.logits[0].softmax(-1), torch.cat(output.attentions)
+
+
+def bars(page) -> list[tuple[str, str]]:
+    return [tuple(item.inner_text().split("\n")) for item in page.query_selector_all(".bars li")]
+
+
+def expected_bars(folder, picture, k=5):
+    labels, probabilities, _ = plain(folder, picture)
+    top = probabilities.topk(k)
+    return [(labels[i], percent(p)) for i, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)]
+
+
+def choose(page, sample: int):
+    page.click(f"[data-sample='{sample}']")
+    page.wait_for_selector(f"[data-sample='{sample}'][aria-pressed='true']")
+
+
+def go(page, chapter: int):
+    page.click(f"[data-chapter='{chapter}']")
+    page.wait_for_selector(f".chapter[data-number='{chapter}']")

@@ -1,0 +1,221 @@
+"""Every chapter in a real browser: what is drawn and worked out equals a recomputation."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification
+
+from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.models import save_model
+from tests.served import serve
+from tests.test_lapse import run_of_training
+from vit_demo import classifier
+from vit_demo.chapters import CHAPTERS, patches
+from vit_demo.chapters.scene import number, percent, whole
+from vit_demo.explain.attention import attend, query_key_map
+from vit_demo.models import Models
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+
+def test_a_patch_chosen_on_the_left_is_marked_in_the_chapter(page):
+    go(page, 5)
+    page.focus(".side .picture")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    marks = page.eval_on_selector_all(".picture .chosen", "nodes => nodes.map(n => [n.getAttribute('x'), n.getAttribute('y')])")
+    assert len(marks) == 2 and all(mark == ["1", "0"] for mark in marks)
+
+
+def test_a_place_pointed_at_among_the_position_maps_is_shown_large(page, folder):
+    go(page, 4)
+    positions = ViTForImageClassification.from_pretrained(folder).vit.embeddings.position_embeddings[0, 1:].detach()
+    cosine = torch.cosine_similarity(positions[27], positions[28], dim=0).item()
+    page.locator(".mosaic").scroll_into_view_if_needed()
+    box = page.locator(".mosaic").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 3.5 / 8, box["y"] + box["height"] * 3.5 / 8)
+    assert "the position of patch 27, row 3, column 3" in page.inner_text(".card .below h3[aria-live]")
+    assert f"beside {number(cosine)}" in page.inner_text(".card")
+    page.mouse.move(5, 5)
+    page.focus(".mosaic")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowDown")
+    assert "the position of patch 8, row 1, column 0" in page.inner_text(".card .below h3[aria-live]")
+    drawn = page.evaluate("""async () => {
+        const image = new Image(); image.src = document.querySelector('.mosaic image').getAttribute('href'); await image.decode();
+        const canvas = document.createElement('canvas'); canvas.width = image.width; canvas.height = image.height;
+        const pen = canvas.getContext('2d'); pen.drawImage(image, 0, 0);
+        const tile = image.width / 8, cell = tile / 9, at = (place, other) => [...pen.getImageData((place % 8) * tile + (other % 8 + 1) * cell,
+            Math.floor(place / 8) * tile + (Math.floor(other / 8) + 1) * cell, 1, 1).data];
+        return [at(27, 27), at(27, 28)];
+    }""")
+    assert drawn[0] == [0, 114, 178, 255]  # itself: the full blue of style.css
+    hue, ground = ((0, 114, 178), (238, 239, 236)) if cosine > 0 else ((213, 94, 0), (238, 239, 236))
+    assert drawn[1][:3] == pytest.approx([g + (c - g) * abs(cosine) for g, c in zip(ground, hue, strict=True)], abs=1.5)
+
+
+def test_attention_shown_is_attention_recomputed(page, folder):
+    go(page, 5)
+    choose(page, 6)
+    attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("[data-layer='2'][data-head='1']")
+    patch = int(re.search(r"CLS → patch (\d+)", page.inner_text(".card figcaption")).group(1))
+    assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
+    page.click("text=the chosen patch looks")
+    weights = attention[2, 1, patch + 1, 1:]
+    best = weights.argmax().item()
+    assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
+    page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
+
+
+def test_queries_and_keys_in_one_plane_tell_where_they_look(page, folder):
+    go(page, 5)
+    choose(page, 6)
+    page.click("[data-layer='2'][data-head='1']")
+    page.click("text=CLS looks")
+    page.click("text=queries and keys")
+    page.wait_for_selector(".plane + .caption:has-text('CLS looks most at')")
+    classifier_here = classifier.load(folder)
+    hidden = trace(classifier_here, Image.open(SAMPLES[6][0])).hidden_states[2]
+    attended = attend(classifier_here.viewing.vit.layers[2], hidden)
+    shown = query_key_map(attended.query[1], attended.key[1])
+    assert f"They hold {percent(shown.explained.sum().item())} of what" in page.inner_text(".stage")
+    page.focus(".plane")
+    page.keyboard.press("ArrowRight")
+    patch = int(re.match(r"patch (\d+) looks most", page.inner_text(".plane + .caption")).group(1))
+    weights = attended.weights[1, patch + 1]
+    best = weights.argmax().item()
+    away = (shown.key - shown.query[patch + 1]).norm(dim=-1)
+    told = page.inner_text(".plane + .caption")
+    assert f"{f'patch {best - 1}' if best else 'CLS'} {percent(weights[best].item())}" in told
+    assert f"number {(away <= away[best]).sum()} of 65 by nearness" in told
+    page.keyboard.press("Escape")
+    assert page.inner_text(".plane + .caption").startswith("CLS looks most at")
+
+
+def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
+    attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("text=the whole matrix")
+    page.focus(".matrix")
+    page.click("text=CLS looks")
+    page.focus(".matrix")
+    page.keyboard.press("ArrowUp")  # from CLS round to the last patch
+    page.keyboard.press("ArrowRight")
+    told = re.match(r"patch 63 gives (.+) to patch (\d+)", page.inner_text(".matrix-box ~ .caption"))
+    weight = attention[2, 1, 64, int(told.group(2)) + 1].item()
+    assert told.group(1) == percent(weight) == page.inner_text("[data-live=weight]")
+    page.click("text=CLS looks")
+
+
+def test_the_address_shows_the_same_again(page, open_page):
+    """Where the test above came to: sample 6, chapter 5, layer 3, head 2."""
+    again = open_page(page.url)
+    assert all(part in page.url for part in ("sample=6", "chapter=5", "layer=3", "head=2"))
+    assert again.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == "layer 3, head 2"
+    assert again.get_attribute(".samples [aria-pressed='true']", "data-sample") == "6"
+    again.close()
+
+
+def test_the_bank_is_pulled_to_what_stands_beside_it(page):
+    go(page, 5)
+    river, money, bank = torch.tensor([[2, 0.2], [0.2, 2], [1, 1]])
+    for sentence, other, name in (("money in the bank", money, "money"), ("the river bank", river, "river")):
+        page.click(f".opening button:has-text('{sentence}')")
+        weights = (torch.stack([other, bank]) @ bank / 2 ** 0.5).softmax(0)
+        after = weights[0] * other + weights[1] * bank
+        assert f"So bank becomes {weights[0]:.2f} {name} + {weights[1]:.2f} bank = ({after[0]:.1f}, {after[1]:.1f})" in page.inner_text(".opening")
+
+
+def test_long_work_says_how_far_it_is_and_can_be_stopped(page, monkeypatch):
+    monkeypatch.setattr(patches, "forward", lambda config, size: lambda: time.sleep(0.2))
+    go(page, 2)
+    page.click("text=measure on this server")
+    page.wait_for_selector(".busy span:has-text('working')")
+    page.click(".busy button")
+    page.wait_for_selector(".busy", state="hidden")
+    measured = page.locator(".times tr").count()
+    page.wait_for_timeout(1500)
+    assert page.locator(".times tr").count() == measured and page.locator(".progress:visible").count() == 0
+    go(page, 4)  # and the next is answered at once
+    page.click("[data-how=move]")
+    page.wait_for_selector("text=which is rounding")
+
+
+def test_next_walks_through_all_chapters(page):
+    go(page, 1)
+    for number, chapter in enumerate(CHAPTERS, 1):
+        page.wait_for_selector(f".chapter[data-number='{number}']")
+        assert page.inner_text(".chapter h2") == chapter.TITLE and page.query_selector(".card *")
+        if number < len(CHAPTERS):
+            page.click(".onward .next")
+
+
+@pytest.mark.parametrize("number", range(1, len(CHAPTERS) + 1))
+def test_a_chapter_follows_the_picture_and_fits_360_pixels(page, number):
+    go(page, number)
+    told = []
+    for sample in (0, 3):
+        page.evaluate("document.querySelector('.chapter').dataset.old = 1")
+        choose(page, sample)
+        page.wait_for_selector(".chapter:not([data-old])")
+        told.append(page.inner_text(".chapter"))
+    assert told[0] != told[1]
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
+    folder = run_of_training(tmp_path / "run")
+    with serve(Models(str(folder))) as served:
+        page = open_page(f"{served}/?chapter=9")
+        for sample in (1, 2, 3, 4):  # each breaks off what was begun for the one before
+            choose(page, sample)
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        labels, model, _ = plain(folder, Image.open(SAMPLES[4][0]))
+        _, first, _ = plain(folder, Image.open(SAMPLES[4][0]), folder / "snapshots" / "epoch-001")
+        best, said = model.argmax().item(), first.argmax().item()
+        assert f"After epoch 2 it says {labels[best]}, {percent(model.max().item())}. It was right on 75\u00a0% of the validation pictures." in page.inner_text(".lapse")
+        late = page.get_attribute(".lapse .mosaic image", "href")
+        page.fill(".lapse input[type=range] >> nth=0", "0")
+        assert f"After epoch 1 it says {labels[said]}, {percent(first.max().item())}" in page.inner_text(".lapse .told")
+        assert page.get_attribute(".lapse .mosaic image", "href") != late and page.locator(".lapse .filters canvas").count() == 28
+        page.click(".lapse button:has-text('play')")
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        page.set_viewport_size({"width": 360, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.close()
+
+
+def test_a_model_without_snapshots_says_how_to_make_them(page):
+    go(page, 9)
+    page.wait_for_selector(".lapse:has-text('--snapshots 8')")
+
+
+@pytest.mark.parametrize("patch", [4, 8])
+def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, monkeypatch, patch):
+    """With two models: the code that stands on the page, run as it is, gives a number that stands on the page."""
+    os.symlink(Path(__file__).parent.parent / "vit_demo", tmp_path / "vit_demo")
+    monkeypatch.chdir(tmp_path)
+    with serve(Models(str(save_model(tmp_path / "model", patch=patch)))) as served:
+        page = open_page(f"{served}/?sample=3&layer=2")
+        for chapter in range(1, len(CHAPTERS) + 1):
+            go(page, chapter)
+            if chapter == 5:
+                page.click("text=queries and keys")
+                page.wait_for_selector("text=They hold")
+            told = page.inner_text(".chapter") + " ".join(page.eval_on_selector_all(".chapter svg", "charts => charts.map(chart => chart.ariaLabel)"))
+            for code in page.eval_on_selector_all(".chapter > .check code", "nodes => nodes.map(node => node.textContent)"):
+                space = {}
+                exec(code, space)
+                answer = space["answer"]
+                shown = {whole(round(answer))} if answer > 1000 else {number(answer), number(answer, 3)} | ({percent(answer)} if 0 < answer < 1 else set())
+                assert any(re.search(rf"(?<![\d.,−]){re.escape(text)}(?![\d.,]\d)", told) for text in shown), (chapter, shown)
+        page.close()
