@@ -25,6 +25,7 @@ def scene(look: Look) -> dict:
     layer, head = min(look.layer, layers - 1), min(look.head, heads - 1)
     width = look.config.hidden_size // heads
     attended = maths.attend(look.model.vit.layers[layer], trace.hidden_states[layer])
+    sent = queries(attended)
     query, key = 0, 1 + look.middle
     told = maths.pair(attended, head, query, key)
     everything = attention.numel() <= SENT_WHOLE
@@ -46,14 +47,14 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
     return {
         "story": story, "view": "attention", "equation": equation,
         "attempt": "point at other patches. Then choose a head in the last layer: does it still look near itself?",
-        "also": [plane_check(look, layer, head)],
+        "also": [plane_check(look, layer, head, sent["explained"][head])],
         "data": {
             "src": data_uri(picture(look.seen)), "rows": trace.grid[0], "cols": trace.grid[1],
             "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
             "all": pack(attention, "u16") if everything else None,
             "cls": None if everything else pack(attention[:, :, 0], "u16"),
             "one": None if everything else pack(attention[layer], "u16"),
-            **queries(look, layer), "distances": distances.tolist(), "far": 1.1 * distances.max().item(),
+            **sent, "distances": distances.tolist(), "far": 1.1 * distances.max().item(),
         },
         "check": {"code": snippet(look, body), "value": told.weight.item(),
                   "says": f"The weight that CLS gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: "
@@ -61,19 +62,17 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
     }
 
 
-def queries(look: Look, layer: int) -> dict:
-    """Queries and keys (H,T,d) of one layer, and their places (H,2,T,2) in each head's plane."""
-    attended = maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer])
+def queries(attended) -> dict:
+    """Queries and keys (H,T,d) of one layer's attention, and their places (H,2,T,2) in each head's plane."""
     planes = [maths.query_key_map(query, key) for query, key in zip(attended.query, attended.key, strict=True)]
     return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16"),
             "places": pack(torch.stack([torch.stack(plane[:2]) for plane in planes]), "u16"),
             "explained": [plane.explained.sum().item() for plane in planes]}
 
 
-def plane_check(look: Look, layer: int, head: int) -> dict:
-    attended = maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer])
-    share = maths.query_key_map(attended.query[head], attended.key[head]).explained.sum().item()
-    width = attended.query.shape[-1]
+def plane_check(look: Look, layer: int, head: int, share: float) -> dict:
+    """How to find the share of variance that a head's plane shows."""
+    width = look.config.hidden_size // look.config.num_attention_heads
     body = f"""
 with torch.no_grad():
     hidden = model(pixels, output_hidden_states=True).hidden_states[{layer}][0]
@@ -100,7 +99,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
         return
     layer, token = (min(max(question[name], 0), most - 1) if isinstance(question.get(name), int) else 0
                     for name, most in (("layer", len(attention)), ("token", attention.shape[-1])))
-    reply = {"layer": layer, "token": token, **queries(look, layer)}
+    reply = {"layer": layer, "token": token, **queries(maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer]))}
     if attention.numel() > SENT_WHOLE:
         reply |= {"one": pack(attention[layer], "u16"), "row": pack(attention[:, :, token], "u16")}
     yield reply

@@ -9,7 +9,7 @@ from vit_demo.chapters.scene import Look, mono, percent, pixels, snippet
 from vit_demo.chapters.work import told
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import faithfulness, heads
-from vit_demo.explain.methods import DEFAULT, METHODS
+from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM
 from vit_demo.explain.neighbours import nearest
 from vit_demo.explain.relevance import target
 from vit_demo.explain.tokens import embed, logits_keeping
@@ -59,7 +59,7 @@ answer = logits.softmax(-1)[{best}].item()
             "bank": len(bank["bank"]) if "bank" in bank else 0,
             "measured": map_scores(look.classifier),
             "duel": [[name, METHODS[name].title, METHODS[name].source] for name in DUEL]
-            + [["random", "A random order", "what every map must beat"]],
+            + [[RANDOM, "A random order", "what every map must beat"]],
         },
         "check": {"code": snippet(look, body), "value": kept,
                   "says": f"What remains of {look.classifier.labels[best]} with every second patch dropped: {percent(kept)}."},
@@ -139,7 +139,7 @@ def duel(look: Look, question: dict) -> Iterator[dict]:
             yield {"what": "duel", "now": name, "progress": 0.6 * (len(found) + bit["progress"]) / len(DUEL)}
         found[name] = bit["map"]
         yield {"what": "duel", "maps": packed(found), "progress": 0.6 * len(found) / len(DUEL)}
-    found["random"] = faithfulness.random_map(len(found[DEFAULT]))
+    found[RANDOM] = faithfulness.random_map(len(found[DEFAULT]))
 
     def work(progress) -> dict:
         drawn = faithfulness.curves(look.model, embed(look.model, pixel_values), torch.stack(list(found.values())), best, steps=16,
