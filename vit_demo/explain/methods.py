@@ -35,11 +35,11 @@ METHODS = {
 }
 
 RANDOM = "random"  # the order that every map must beat
-DEFAULT = "presence"  # the truest on 500 training pictures, by benchmarks/faithfulness.py
-QUICK = "chefer"  # the truest of those that are not slow
+DEFAULT = "presence"  # ahead in small trials; benchmarks/faithfulness.py is to confirm it on its 500 training pictures
+QUICK = "chefer"  # ahead of the others that are not slow, in the same trials
 MOST_FLOPS = 10e9  # of a forward pass, for the default to come unasked; ViT-B/16 at 224 px takes 35e9
 
 
 def opening(config) -> str:
-    """The map to begin with: the default, or, where that would take two cores half a minute, the quick one."""
+    """The map to begin with: the default, or, where that takes long, the quick one."""
     return DEFAULT if flops(config).total <= MOST_FLOPS else QUICK
