@@ -10,9 +10,42 @@ import torch
 import torch.nn.functional as F
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-COLOUR = ("brightness", "contrast", "saturation", "sharpness", "posterize", "solarize", "autocontrast")
-OPERATIONS = ("identity", *GEOMETRIC, *COLOUR)
 GREY = 127.5  # fills what an affine map uncovers
+
+
+def grey(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels * pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+
+
+def blurred(pixels: torch.Tensor) -> torch.Tensor:
+    return F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+
+
+def away_from(plain: torch.Tensor, pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """Strength -1: nearly `plain` instead of the picture; 0: the picture; 1: nearly twice as far from plain."""
+    return torch.lerp(plain.expand_as(pixels), pixels, 1 + 0.9 * strength)
+
+
+def posterize(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    step = 2 ** (4 * strength.abs()).round()
+    return (pixels / step).floor() * step
+
+
+def autocontrast(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
+    return torch.where(high > low, (pixels - low) * (255 / (high - low).clamp(min=1)), pixels)
+
+
+COLOUR = {  # pixels (B,C,H,W), strength (B,1,1,1) in -1..1
+    "brightness": lambda pixels, strength: pixels * (1 + 0.9 * strength),
+    "contrast": lambda pixels, strength: away_from(grey(pixels).mean((2, 3), keepdim=True), pixels, strength),
+    "saturation": lambda pixels, strength: away_from(grey(pixels), pixels, strength),
+    "sharpness": lambda pixels, strength: away_from(blurred(pixels), pixels, strength),
+    "posterize": posterize,
+    "solarize": lambda pixels, strength: torch.where(pixels >= 256 * (1 - strength.abs()), 255 - pixels, pixels),
+    "autocontrast": autocontrast,
+}
+OPERATIONS = ("identity", *GEOMETRIC, *COLOUR)
 
 
 def randaugment(pixels: torch.Tensor, draws: torch.Tensor, magnitude: float) -> torch.Tensor:
@@ -46,21 +79,15 @@ def warp(pixels: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def colour(pixels: torch.Tensor, chosen: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
-    """One colour operation a picture; a geometric one or identity leaves it as it is."""
-    amount = strength[:, None, None, None]
-    factor = 1 + 0.9 * amount
-    grey = (pixels * pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
-    step = 2 ** (4 * amount.abs()).round()
-    made = {
-        "brightness": pixels * factor,
-        "contrast": torch.lerp(grey.mean((2, 3), keepdim=True).expand_as(pixels), pixels, factor),
-        "saturation": torch.lerp(grey.expand_as(pixels), pixels, factor),
-        "sharpness": torch.lerp(F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1), pixels, factor),
-        "posterize": (pixels / step).floor() * step,
-        "solarize": torch.where(pixels >= 256 * (1 - amount.abs()), 255 - pixels, pixels),
-        "autocontrast": torch.where(high > low, (pixels - low) * (255 / (high - low).clamp(min=1)), pixels),
-    }
-    for name in COLOUR:
-        pixels = torch.where((chosen == OPERATIONS.index(name))[:, None, None, None], made[name], pixels)
+    """One colour operation a picture; a geometric one or identity leaves it as it is.
+
+    On the CPU each operation sees only its own pictures; on a GPU all of them, for asking which would wait for the device.
+    """
+    pixels, strength = pixels.clone(), strength[:, None, None, None]
+    for name, operation in COLOUR.items():
+        mine = chosen == OPERATIONS.index(name)
+        if pixels.device.type == "cpu":
+            pixels[mine] = operation(pixels[mine], strength[mine])
+        else:
+            pixels = torch.where(mine[:, None, None, None], operation(pixels, strength), pixels)
     return pixels.clamp(0, 255)
