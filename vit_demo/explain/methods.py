@@ -35,8 +35,8 @@ METHODS = {
 }
 
 RANDOM = "random"  # the order that every map must beat
-DEFAULT = "presence"  # ahead in small trials; benchmarks/faithfulness.py is to confirm it on its 500 training pictures
-QUICK = "chefer"  # ahead of the others that are not slow, in the same trials
+DEFAULT = "presence"  # the best of the bundled model's 500 training pictures: benchmarks/results/faithfulness.json
+QUICK = "chefer"  # the best of those that are not slow, on the same pictures
 MOST_FLOPS = 10e9  # of a forward pass, for the default to come unasked; ViT-B/16 at 224 px takes 35e9
 
 
