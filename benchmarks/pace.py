@@ -5,6 +5,7 @@ A GPU works behind the program's back, so each block ends by waiting for it.
 
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 
@@ -17,32 +18,38 @@ class Pace:
 
     def __init__(self, batch_size: int, seconds: float, device: torch.device, warm_up: int):
         self.batch_size, self.seconds, self.device, self.warm_up = batch_size, seconds, device, warm_up
-        self.steps, self.block, self.blocks = 0, 0, []
-        self.started = self.first = self.worked = 0.0
+        self.steps, self.block, self.blocks, self.worked = 0, 0, [], 0.0
+        self.resume()
 
-    def wait(self) -> float:
+    def resume(self) -> None:
+        """Begin a block: the clocks start here."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        self.counted, self.cpu, self.started = 0, time.process_time(), time.perf_counter()
+
+    def elapsed(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - self.started
 
     def step(self) -> bool:
         """True when it is enough."""
         self.steps += 1
-        after = self.steps - self.warm_up  # steps since the warm-up
-        if after == 0:
-            self.first = self.started = self.wait()
-            self.worked = time.process_time()
-        elif after == 1:  # one step says how many make a block
-            now = self.wait()
-            self.block = max(1, round(self.seconds / BLOCKS / (now - self.started)))
-            self.started, self.counted = now, 0
-        elif after > 1:
-            self.counted += 1
-            if self.counted == self.block:
-                now = self.wait()
-                self.blocks.append(now - self.started)
-                self.started, self.counted = now, 0
-        return len(self.blocks) >= LEAST_BLOCKS and self.started - self.first >= self.seconds
+        self.counted += 1
+        if self.steps <= self.warm_up:
+            self.resume()
+        elif self.steps == self.warm_up + 1:  # one step says how many make a block
+            self.block = max(1, round(self.seconds / BLOCKS / self.elapsed()))
+            self.resume()
+        elif self.counted == self.block:
+            self.blocks.append(self.elapsed())
+            self.worked += time.process_time() - self.cpu
+            self.resume()
+        return self.enough
+
+    @property
+    def enough(self) -> bool:
+        return len(self.blocks) >= LEAST_BLOCKS and sum(self.blocks) >= self.seconds
 
     @property
     def images_per_second(self) -> float:
@@ -52,6 +59,16 @@ class Pace:
     def facts(self) -> dict:
         """How it was measured, for the results file. A thread that used less than a core shared it with something else, or waited for a GPU."""
         rates = [self.batch_size * self.block / block for block in self.blocks]
-        busy = (time.process_time() - self.worked) / (time.perf_counter() - self.first)
-        return {"images_per_second": self.images_per_second, "cores_used": round(busy, 2), "lowest": min(rates), "highest": max(rates),
+        return {"images_per_second": self.images_per_second, "cores_used": round(self.worked / sum(self.blocks), 2), "lowest": min(rates), "highest": max(rates),
                 "blocks": len(self.blocks), "steps_a_block": self.block, "warm_up_steps": self.warm_up}
+
+
+def in_turns(contenders: list[tuple[Iterator, Pace]]) -> None:
+    """A block of each in turn, until all have enough: what else the machine does meets them all alike. An iterator takes a step when asked."""
+    while not all(pace.enough for _, pace in contenders):
+        for steps, pace in contenders:
+            done = len(pace.blocks)
+            pace.resume()
+            while len(pace.blocks) == done:
+                next(steps)
+                pace.step()

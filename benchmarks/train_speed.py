@@ -4,7 +4,7 @@
 
 - ours: this project's training step with the full augmentation of the record recipe (training/presets/cifar-patch4.yaml)
 - limit: the bare forward, backward and step of the same compiled model on one ready batch: same precision, optimiser,
-  clipping and weight average. What ours loses against it is augmentation and bookkeeping.
+  clipping and weight average. What ours loses against it is augmentation and bookkeeping. The two take turns, block by block.
 - trainer: transformers' Trainer as its tutorial uses it; trainer_tuned: with bf16, torch.compile and a worker a core
 
 Weights and pictures are random. The last line is JSON; --write keeps it with its conditions in benchmarks/results/.
@@ -12,10 +12,11 @@ Weights and pictures are random. The last line is JSON; --write keeps it with it
 
 import argparse
 import gc
+import itertools
 import json
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import ViTForImageClassification
 
 from benchmarks import peer_trainer
-from benchmarks.pace import Pace
+from benchmarks.pace import Pace, in_turns
 from training import loop, report
 from training.config import TrainConfig, preset_names, read_preset
 from training.data import Pictures, Splits
@@ -90,42 +91,44 @@ def new_run(config: TrainConfig, pictures: Pictures) -> Run:
     return start(config, make_accelerator(config), Splits(pictures, None, pictures, "test", None), make_processor(config)[0])
 
 
-def ours(run: Run, pace: Pace) -> Pace:
+def ours(run: Run) -> Iterator:
+    """Training as it is, step by step."""
     for epoch in range(run.config.epochs):
-        with closing(loop.train_epoch(run.prepared, run.optimizers, run.average, run.batches(epoch), run.accelerator, epoch, run.total_steps)) as steps:
-            for _ in steps:
-                if pace.step():
-                    return pace
+        yield from loop.train_epoch(run.prepared, run.optimizers, run.average, run.batches(epoch), run.accelerator, epoch, run.total_steps)
 
 
-def limit(run: Run, pace: Pace) -> Pace:
+def limit(run: Run) -> Iterator:
     """Nothing but the mathematics of the step, on one batch that is there already."""
     pixel_values, targets, _ = next(iter(run.batches(0).passes(0, [slice(0, run.config.batch_size)])))
     trained = [p for p in run.model.parameters() if p.requires_grad]
-    run.prepared.train()
-    done = False
-    while not done:
+    for number in itertools.count():
+        run.prepared.train()
         F.cross_entropy(run.prepared(pixel_values=pixel_values).logits.float(), targets).backward()
         torch.nn.utils.clip_grad_norm_(trained, run.config.clip)
         for optimizer in run.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        run.average.update(pace.steps)
-        done = pace.step()
-    return pace
+        run.average.update(number)
+        yield
 
 
-def measure(mode: str, config: TrainConfig, pictures: Pictures, seconds: float) -> dict:
+def measure_step(names: list[str], config: TrainConfig, pictures: Pictures, seconds: float) -> dict[str, dict]:
+    """Ours and its limit, block by block in turn, on one compiled model and one optimiser -> {name: facts}."""
     run = new_run(config, pictures)
-    device, kinds = run.accelerator.device, {"device": str(run.accelerator.device), "precision": run.accelerator.mixed_precision}
-    pace = Pace(config.batch_size, seconds, device, WARM_UP)
-    if mode in ("ours", "limit"):
-        kinds |= {"optimizer": config.optimizer, "compiled": run.prepared is not run.model}
-        return {**kinds, **(ours if mode == "ours" else limit)(run, pace).facts}
-    arguments = {}
-    if mode == "trainer_tuned":
+    device = run.accelerator.device
+    paces = {name: Pace(config.batch_size, seconds, device, WARM_UP) for name in names}
+    steps = {"ours": ours(run), "limit": limit(run)}
+    in_turns([(steps[name], pace) for name, pace in paces.items()])
+    kinds = {"device": str(device), "precision": run.accelerator.mixed_precision, "optimizer": config.optimizer, "compiled": run.prepared is not run.model}
+    return {name: {**kinds, **pace.facts} for name, pace in paces.items()}
+
+
+def measure_trainer(config: TrainConfig, pictures: Pictures, seconds: float, tuned: bool) -> dict:
+    run = new_run(config, pictures)
+    device, model, processor = run.accelerator.device, ViTForImageClassification(run.model.config), run.processor
+    pace, arguments = Pace(config.batch_size, seconds, device, WARM_UP), {}
+    if tuned:
         arguments = dict(bf16=config.precision != "float32", torch_compile=config.compile != "no", dataloader_num_workers=peer_trainer.cores())
-    model, processor = ViTForImageClassification(run.model.config), run.processor
     del run
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_float32_matmul_precision("highest")
@@ -153,10 +156,17 @@ def main(argv: list[str] | None = None) -> dict:
     config = settings(args)
     pictures = random_pictures(args.pictures or max(5000, 10 * args.batch_size))
     measured = {}
-    for mode in args.only:
-        started = time.monotonic()
-        measured[mode] = measure(mode, config, pictures, args.seconds)
-        print(f"{mode:14} {measured[mode]['images_per_second']:9.1f} images/s   ({time.monotonic() - started:.0f} s with warm-up)", file=sys.stderr, flush=True)
+
+    def told(found: dict[str, dict]) -> None:
+        measured.update(found)
+        for name, facts in found.items():
+            print(f"{name:14} {facts['images_per_second']:9.1f} images/s", file=sys.stderr, flush=True)
+
+    if step := [name for name in ("ours", "limit") if name in args.only]:
+        told(measure_step(step, config, pictures, args.seconds))
+    for name in ("trainer", "trainer_tuned"):
+        if name in args.only:
+            told({name: measure_trainer(config, pictures, args.seconds, tuned=name == "trainer_tuned")})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     flops, name = training_flops(config), report.device_name(device)
     peak = next((rate for part, rate in PEAK.items() if part in name), None)

@@ -71,6 +71,23 @@ def test_the_pace_leaves_out_the_warm_up(monkeypatch):
     assert measured.images_per_second == pytest.approx(20) and measured.steps < 3 + 1 + 20
 
 
+def test_contenders_in_turns_are_each_measured_by_their_own_steps(monkeypatch):
+    clock, taken = [0.0], []
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+
+    def steps(name, seconds):
+        while True:
+            clock[0] += seconds
+            taken.append(name)
+            yield
+
+    quick, slow = (pace.Pace(batch_size=10, seconds=6.0, device=torch.device("cpu"), warm_up=2) for _ in range(2))
+    pace.in_turns([(steps("quick", 0.25), quick), (steps("slow", 0.5), slow)])
+    assert (quick.images_per_second, slow.images_per_second) == (pytest.approx(40), pytest.approx(20))
+    assert quick.enough and slow.enough and (quick.block, slow.block) == (3, 2)
+    assert "".join(name[0] for name in taken).startswith("qqqqqq" + "sssss" + "qqqss" * 4)  # the first turn warms up and tries one step
+
+
 PLAN = {"pretrain": {"preset": "tiny-cpu", **ARCHITECTURE, "decoder_hidden_size": 32, "decoder_layers": 1, "batch_size": 16, "epochs": 1},
         "train": {"preset": "tiny-cpu", "image_size": 8, "batch_size": 12, "bank": 0},
         "choose": {"validation_images": 12, "epochs": 1},
