@@ -124,8 +124,8 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_old_state(tmp_path):
     assert same(checkpoint.load(checkpoint.newest_complete(tmp_path))[0], tensors(1))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_everything_the_next_step_depends_on_is_in_the_state(tmp_path, optimizer):
+@pytest.mark.parametrize("optimizer, layer_decay", [("adamw", 1.0), ("muon", 1.0), ("muon", 0.5)])
+def test_everything_the_next_step_depends_on_is_in_the_state(tmp_path, optimizer, layer_decay):
     class Vit(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -140,7 +140,7 @@ def test_everything_the_next_step_depends_on_is_in_the_state(tmp_path, optimizer
         torch.manual_seed(seed)
         model = torch.nn.ModuleDict({"vit": Vit()})
         model.config = model["vit"].config
-        return model, make_optimizers(model, TrainConfig(optimizer=optimizer), fused=False), WeightAverage(model, 0.9)
+        return model, make_optimizers(model, TrainConfig(optimizer=optimizer, layer_decay=layer_decay), fused=False), WeightAverage(model, 0.9)
 
     def steps(run, first, last):
         model, optimizers, average = run

@@ -83,19 +83,35 @@ def test_orthogonalising_keeps_the_directions_and_evens_out_the_lengths(shape):
 
 
 def test_muon_moves_as_torchs_own_does():
+    """Each parameter at its group's learning rate and decay, though equal shapes of several groups are orthogonalised together."""
     torch.manual_seed(0)
-    start = torch.randn(20, 12)
-    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    mine = Muon([{"params": [ours], "lr": 0.02, "weight_decay": 0.1}])
-    other = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    starts = [torch.randn(shape) for shape in ((20, 12), (12, 12), (20, 12), (12, 20))]
+    ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    rates = [(0.02, 0.1), (0.02, 0.1), (0.005, 0.0), (0.005, 0.0)]
+    mine = Muon([{"params": ours[:2], "lr": 0.02, "weight_decay": 0.1}, {"params": ours[2:], "lr": 0.005, "weight_decay": 0.0}])
+    others = [torch.optim.Muon([weight], lr=lr, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+              for weight, (lr, decay) in zip(theirs, rates, strict=True)]
     for _ in range(4):
-        ours.grad = torch.randn(20, 12)
-        theirs.grad = ours.grad.clone()
-        mine.step()
-        other.step()
-    moved, expected = (ours - start).flatten(), (theirs - start).flatten()
-    assert torch.cosine_similarity(moved, expected, dim=0) > 0.999  # torch iterates in bf16
-    assert abs(moved.norm() / expected.norm() - 1) < 0.02
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in (mine, *others):
+            optimizer.step()
+    for one, other, start in zip(ours, theirs, starts, strict=True):
+        moved, expected = (one - start).flatten(), (other - start).flatten()
+        assert torch.cosine_similarity(moved, expected, dim=0) > 0.999  # torch iterates in bf16
+        assert abs(moved.norm() / expected.norm() - 1) < 0.02
+
+
+def test_layer_decay_leaves_one_iteration_a_shape(vit, monkeypatch):
+    calls = []
+    monkeypatch.setattr("training.optim.orthogonalise", lambda matrices: calls.append(tuple(matrices.shape)) or torch.zeros_like(matrices))
+    model = copy.deepcopy(vit)
+    _, muon = make_optimizers(model, TrainConfig(optimizer="muon", layer_decay=0.5), fused=False)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    muon.step()
+    assert len(muon.param_groups) == LAYERS and sorted(calls) == [(LAYERS, 12, 24), (LAYERS, 24, 12), (4 * LAYERS, 12, 12)]
 
 
 def test_muons_step_is_momentum_then_orthogonalisation_then_decoupled_decay():

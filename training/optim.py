@@ -63,12 +63,12 @@ def orthogonalise(matrices: torch.Tensor, steps: int = 5) -> torch.Tensor:
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype, memory_format=torch.contiguous_format)  # foreach wants the parameters' own strides
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose update is orthogonalised; equal shapes share one batched iteration.
+    """Nesterov momentum whose update is orthogonalised; equal shapes share one batched iteration, whatever their groups.
 
     The update is scaled to AdamW's usual size, 0.2 sqrt(max(r,c)) (Liu et al. 2025, arXiv:2502.16982). Between steps the
     momentum is kept as `kept`. In bfloat16, which training uses, it takes half the memory and half its place in a saved
@@ -76,8 +76,8 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: list[dict], momentum: float = 0.95, kept: torch.dtype = torch.float32):
-        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, "momentum": momentum})
-        self.kept = kept
+        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0})
+        self.momentum, self.kept = momentum, kept
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
@@ -86,25 +86,27 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
+        by_shape: dict[torch.Size, list[tuple[torch.Tensor, dict]]] = {}
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[torch.Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape.setdefault(parameter.shape, []).append(parameter)
-            for shape, parameters in by_shape.items():
-                self.update(parameters, group, 0.2 * math.sqrt(max(shape)))
+                    by_shape.setdefault(parameter.shape, []).append((parameter, group))
+        for shape, members in by_shape.items():
+            self.update(*zip(*members, strict=True), 0.2 * math.sqrt(max(shape)))
 
-    def update(self, parameters: list[torch.Tensor], group: dict, scale: float) -> None:
+    def update(self, parameters: tuple[torch.Tensor, ...], groups: tuple[dict, ...], scale: float) -> None:
+        """Parameters of one shape, each with the group that holds its learning rate and decay."""
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter, dtype=self.kept)
         momenta = [self.state[parameter]["momentum"] for parameter in parameters]
         gradient = torch.stack([parameter.grad for parameter in parameters])
-        momentum = torch.stack(momenta).to(gradient.dtype).lerp(gradient, 1 - group["momentum"])
+        momentum = torch.stack(momenta).to(gradient.dtype).lerp(gradient, 1 - self.momentum)
         torch._foreach_copy_(momenta, momentum.to(self.kept).unbind())
-        updates = orthogonalise(gradient.lerp(momentum, group["momentum"])).unbind()
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, updates, alpha=-group["lr"] * scale)
+        updates = orthogonalise(gradient.lerp(momentum, self.momentum)).unbind()
+        torch._foreach_mul_(updates, [-group["lr"] * scale for group in groups])
+        torch._foreach_mul_(parameters, [1 - group["lr"] * group["weight_decay"] for group in groups])
+        torch._foreach_add_(parameters, updates)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float, schedule: str) -> float:
