@@ -3,13 +3,14 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 
 import psutil
+import pyarrow.parquet as parquet
 import pytest
 import torch
-import yaml
 from accelerate import Accelerator
 from transformers import ViTForImageClassification
 
@@ -258,8 +259,27 @@ def test_nor_are_they_kept_as_the_best_or_as_a_snapshot(dataset, tmp_path, monke
 def test_resuming_with_other_pictures_is_refused(tmp_path, quick):
     dataset, output = parquet_dataset(tmp_path / "data", train=16, test=3), tmp_path / "run"
     main(flags(dataset, output))
-    settings = yaml.safe_load((output / "train.yaml").read_text())
-    settings["dataset"] = str(parquet_dataset(tmp_path / "more", train=24, test=3))
-    (output / "train.yaml").write_text(yaml.safe_dump(settings))
     with pytest.raises(UserError, match="the training pictures of .* are not those that the run was started with"):
-        main(again(output))
+        main(again(output, "--dataset", str(parquet_dataset(tmp_path / "more", train=24, test=3))))
+
+
+def test_resuming_with_the_same_pictures_in_another_order_is_refused(tmp_path, quick):
+    dataset, output = parquet_dataset(tmp_path / "data", train=20, test=3), tmp_path / "run"
+    main(flags(dataset, output, "--validation-images", "4"))
+    for number, order in enumerate([[*reversed(range(16)), 16, 17, 18, 19], [*range(16), 17, 16, 18, 19]]):  # to learn from, to choose on
+        with pytest.raises(UserError, match="in another order, or other --validation-images at its end: bring the rows back as they were") as refusal:
+            main(again(output, "--dataset", str(reordered(dataset, tmp_path / str(number), order))))
+        assert "\n" not in str(refusal.value)
+    state = checkpoint.newest_complete(output / "state")
+    manifest = json.loads((state / "manifest.json").read_text())
+    del manifest["facts"]["order"]  # as in states from before it was noted
+    (state / "manifest.json").write_text(json.dumps(manifest))
+    main(again(output))
+
+
+def reordered(dataset, folder, rows: list[int]):
+    """The data set's copy with its training rows in that order."""
+    shutil.copytree(dataset, folder)
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    parquet.write_table(parquet.read_table(path).take(rows), path)
+    return folder

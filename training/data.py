@@ -64,6 +64,11 @@ class Splits:
     test_split: str | None
     said: tuple[str, ...] = ()  # lines for the user
 
+    @property
+    def order(self) -> str:
+        """SHA-256 of the pictures to learn from and to choose on, row by row: the steps of a run depend on which is where."""
+        return hashlib.sha256(b"/".join(b"".join(pictures.digests) for pictures in (self.train, self.validation) if pictures is not None)).hexdigest()
+
     def to(self, device: torch.device) -> "Splits":
         """The pictures of every step on the device, once; the held-out ones are measured through the app's processor."""
         validation = self.validation.to(device) if self.validation is not None else None

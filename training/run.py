@@ -95,7 +95,7 @@ class Run:
         self.check_weights()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint}
+            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint, "order": self.splits.order}
             tensors = checkpoint.flatten(self.model, self.optimizers, self.average)
             checkpoint.save(self.output / "state", self.progress.step, tensors, facts)
         self.accelerator.wait_for_everyone()
@@ -114,11 +114,13 @@ class Run:
             self.accelerator.print(f"no complete state in {self.output / 'state'}: starting from the beginning")
             return
         tensors, facts = checkpoint.load(state)
-        processes, data = facts.pop("processes"), facts.pop("data", None)
+        processes, data, order = facts.pop("processes"), facts.pop("data", None), facts.pop("order", None)  # the last two: not in older states
         if processes != self.accelerator.num_processes:
             raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
         if data is not None and data != self.splits.train.fingerprint:
             raise UserError(f"the training pictures of {self.config.dataset} are not those that the run was started with: bring them back, or start another --output")
+        if order is not None and order != self.splits.order:
+            raise UserError(f"{self.config.dataset} has the run's training pictures in another order, or other --validation-images at its end: bring the rows back as they were, or start another --output")
         checkpoint.restore(tensors, self.model, self.optimizers, self.average)
         self.progress = Progress(**facts)
         self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
