@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import ViTMAEForPreTraining
 
+from tests.runs import again, flags, quick  # noqa: F401 (quick is a fixture)
 from tests.training_data import parquet_dataset, rows, write_parquet
 from training import pretrain, train
 from training.config import TrainConfig
@@ -107,6 +108,15 @@ def test_a_stopped_run_goes_on_to_the_same_weights(dataset, folder, tmp_path):
         arguments = ["--output", str(output), "--resume"]
     assert stops >= 3
     assert equal(weights(output), weights(folder))
+
+
+def test_the_other_commands_run_is_not_gone_on_with(dataset, folder, tmp_path, quick):
+    output = train.main(flags(dataset, tmp_path / "vit", "--epochs", "1"))
+    with pytest.raises(UserError, match=r"the saved state is of another model, without decoder\.\S+: go on with the command that started the run") as refusal:
+        pretrain.main(again(output))
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match="no such setting: decoder_hidden_size"):
+        train.main(again(folder))
 
 
 def test_half_the_size_when_asked(dataset, tmp_path):
