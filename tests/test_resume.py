@@ -1,5 +1,6 @@
 """Stopped, killed, streamed, diverged: a run that goes on ends with the very same weights, and a bad state is never written."""
 
+import errno
 import json
 import os
 import random
@@ -254,6 +255,42 @@ def test_nor_are_they_kept_as_the_best_or_as_a_snapshot(dataset, tmp_path, monke
         main(flags(dataset, tmp_path / "run", "--validation-images", "8", "--keep", "best", "--snapshots", "3"))
     assert [path.name for path in (tmp_path / "run" / "snapshots").iterdir()] == ["epoch-001"]
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run" / "state" / "best").values())
+
+
+def full_disk(*given, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("more, spared", [(["--snapshots", "3"], 1), (["--keep", "best", "--validation-images", "8"], 0), ([], 0)])
+def test_a_disk_that_fills_up_under_a_snapshot_the_best_or_the_model_leaves_a_run_that_goes_on(more, spared, dataset, tmp_path, monkeypatch, quick):
+    save, spare = ViTForImageClassification.save_pretrained, iter([True] * spared)
+
+    def half(model, folder):
+        save(model, folder)
+        if not next(spare, False):
+            (folder / "model.safetensors").write_bytes(b"half")
+            full_disk()
+
+    main(flags(dataset, tmp_path / "whole", *more))
+    with monkeypatch.context() as patch:
+        patch.setattr(ViTForImageClassification, "save_pretrained", half)
+        with pytest.raises(UserError, match=r"cannot save the model: No space left on device; it needs 1 MB, \S+/ has \d+ MB free\. The last saved state is intact: free space, then --resume") as refusal:
+            main(flags(dataset, tmp_path / "run", *more))
+    assert "\n" not in str(refusal.value) and not list(tmp_path.rglob(".writing*"))
+    assert {path.name for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())} <= {"state"}
+    main(again(tmp_path / "run"))
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_disk_too_full_for_the_best_weights_is_said_before_measuring(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome.shutil, "copyfile", full_disk)
+        with pytest.raises(UserError, match="cannot save the model: No space left on device"):
+            main(flags(dataset, tmp_path / "run", "--keep", "best", "--validation-images", "8"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"state", "train.yaml"}
+    main(again(tmp_path / "run"))
+    assert (tmp_path / "run" / "README.md").is_file() and same_weights(tmp_path / "run", tmp_path / "run" / "state" / "best")
 
 
 def test_resuming_with_other_pictures_is_refused(tmp_path, quick):

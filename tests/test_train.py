@@ -1,10 +1,11 @@
 """The whole command, on a few small pictures: what it writes and what it refuses."""
 
 import json
+from collections import namedtuple
 
 import pytest
 import torch
-from transformers import ViTForImageClassification, ViTImageProcessorPil
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import save_tiny_model
@@ -101,6 +102,14 @@ def test_a_compiled_model_is_saved_under_plain_names(dataset, tmp_path):
 
 
 # What goes wrong
+
+
+def test_a_model_that_the_disk_has_no_room_for_is_said_before_it_is_written(tmp_path, monkeypatch):
+    model = ViTForImageClassification(ViTConfig(hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: namedtuple("usage", "free")(2**20))
+    with pytest.raises(UserError, match=r"disk full: saving the model needs 14 MB, run/ has 1 MB; the last saved state is intact\. Free space, then --resume"):
+        outcome.write_weights(tmp_path / "run", model, model.state_dict())
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("more, told", [

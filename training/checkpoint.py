@@ -8,6 +8,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -43,28 +45,49 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def mb(size: int) -> str:
-    return f"{size / 2**20:.0f}"
+def size(tensors: dict[str, torch.Tensor]) -> int:
+    """Bytes that they take on disk, at most."""
+    return sum(t.numel() * t.element_size() for t in tensors.values()) + 2**20
+
+
+def mb(count: int) -> str:
+    return f"{count / 2**20:.0f}"
 
 
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def free(folder: Path) -> int:
+    """Bytes left on the disk where the folder is, or will be."""
+    return shutil.disk_usage(folder).free if folder.is_dir() else free(folder.parent)
+
+
+@contextmanager
+def room_for(need: int, aside: Path, what: str) -> Iterator[Path]:
+    """An empty folder `aside` for `need` bytes of `what`. A disk that is full, or fills up, is a UserError, and nothing is left of it."""
+    folder = aside.parent
+    shutil.rmtree(aside, ignore_errors=True)
+    have = free(folder)
+    if have < need:
+        raise UserError(f"disk full: saving {what} needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB; the last saved state is intact. Free space, then --resume")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+    except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()  # where this would have been the first in it
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot save {what}: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(free(folder))} MB free. The last saved state is intact: free space, then --resume") from None
+
+
 def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict) -> Path:
     """Write the state of `step`; older ones are pruned only after it is complete. Raises UserError when the disk is full."""
-    folder.mkdir(parents=True, exist_ok=True)
-    need = sum(t.numel() * t.element_size() for t in tensors.values()) + 2**20
-    have = shutil.disk_usage(folder).free
-    if have < need:
-        raise UserError(f"disk full: saving the state needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB; the last saved state is intact. Free space, then --resume")
     final = folder / f"step-{step:08d}"
     if is_complete(final):
         return final
-    aside = folder / f".writing-{step:08d}"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
-    try:
+    with room_for(size(tensors), folder / f".writing-{step:08d}", "the state") as aside:
         files = {}
         for number, shard in enumerate(shards(tensors)):
             path = aside / f"shard-{number:03d}.safetensors"
@@ -78,11 +101,6 @@ def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict)
         shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one
         os.rename(aside, final)
         sync(folder)
-    except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
-        shutil.rmtree(aside, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error)
-        have = shutil.disk_usage(folder).free
-        raise UserError(f"cannot save the state: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB free. The last saved state is intact: free space, then --resume") from None
     prune(folder, step)
     return final
 

@@ -3,11 +3,13 @@
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from training import card, extras, figures, report
+from training import card, checkpoint, extras, figures, report
 from training.config import TrainConfig, command
 from training.lineage import dataset_name, descent
 from training.scores import scores
@@ -21,16 +23,21 @@ def shipped_weights(run) -> dict[str, torch.Tensor]:
 
 
 def write_weights(folder: Path, model, weights: dict[str, torch.Tensor]) -> None:
-    """config.json and model.safetensors under the names the library uses; written aside, then moved in."""
-    aside = folder / ".writing"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    """config.json and model.safetensors under the names the library uses."""
     plain = type(model)(model.config)
     plain.load_state_dict(weights)
-    plain.to(next(iter(weights.values())).dtype).save_pretrained(aside)
-    for path in aside.iterdir():
-        os.replace(path, folder / path.name)
-    aside.rmdir()
+    with moved_into(folder, checkpoint.size(weights)) as aside:
+        plain.to(next(iter(weights.values())).dtype).save_pretrained(aside)
+
+
+@contextmanager
+def moved_into(folder: Path, need: int) -> Iterator[Path]:
+    """A folder for files that are moved into `folder` once all are written. Raises UserError when the disk is full."""
+    with checkpoint.room_for(need, folder / ".writing", "the model") as aside:
+        yield aside
+        for path in aside.iterdir():
+            os.replace(path, folder / path.name)
+        aside.rmdir()
 
 
 def snapshot_due(config: TrainConfig, epoch: int) -> bool:
@@ -54,8 +61,9 @@ def finish(run) -> None:
     """Write the folder, then measure it as the app would: the written files, through their own processor."""
     best = run.output / "state" / "best"
     if run.config.keep == "best" and best.is_dir():
-        for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(best / name, run.output / name)
+        with moved_into(run.output, (best / "model.safetensors").stat().st_size + 2**20) as aside:
+            for name in ("config.json", "model.safetensors"):
+                shutil.copyfile(best / name, aside / name)
     else:
         write_weights(run.output, run.model, shipped_weights(run))
     run.processor.save_pretrained(run.output)
