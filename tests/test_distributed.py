@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -59,6 +60,13 @@ def ended(process: subprocess.Popen) -> str:
     return told
 
 
+def printed(command: str) -> str:
+    """What a command that a run printed says, typed into a shell where nothing of that run is known."""
+    known = {name: value for name, value in os.environ.items() if name != "ACCELERATE_USE_CPU"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return ended(subprocess.Popen(command, shell=True, cwd=ROOT, text=True, env={**known, "PATH": path}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True))
+
+
 def history(output) -> list[dict]:
     return checkpoint.load(checkpoint.newest_complete(output / "state"))[1]["history"]
 
@@ -81,7 +89,9 @@ def check_against_one_process(output, alone) -> None:
 
 def test_two_processes_on_one_node(dataset, alone, tmp_path):
     output = tmp_path / "run"
-    told = ended(torchrun(["--standalone", "--nproc_per_node", "2"], "training.train", flags(dataset, output, *RUN)))
+    told = ended(torchrun(["--standalone", "--nproc_per_node", "2"], "training.train", flags(dataset, output, *RUN, "--stop-after", "0.00001")))
+    command = told.split("stopped after step 2 of 5; go on with:\n  ")[1].splitlines()[0]
+    told = printed(command + " --stop-after 0")
     assert (output / "metrics.json").is_file(), told
     assert told.count("float32, 2 process(es)") == 1  # said once, and really two
     check_against_one_process(output, alone)
@@ -117,6 +127,38 @@ def test_processes_that_do_not_know_each_other_are_refused(dataset, tmp_path, mo
         main(flags(dataset, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("device, processes, here, command", [
+    ("cuda", 1, 1, "python -m training.train --output 'a run' --resume"),
+    ("cuda", 4, 4, "accelerate launch --num_processes 4 -m training.train --output 'a run' --resume"),
+    ("cuda", 8, 4, "the launcher of each of the 2 machines, as before with 8 processes in all, and -m training.train --output 'a run' --resume"),
+    ("cpu", 2, 1, "the launcher of each of the 2 machines, as before with 2 processes in all, and -m training.train --output 'a run' --resume"),
+])
+def test_the_command_that_goes_on_starts_as_many_processes(device, processes, here, command, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(here))
+    accelerator = SimpleNamespace(num_processes=processes, device=torch.device(device))
+    assert train.resume_command(SimpleNamespace(config=TrainConfig(output="a run"), accelerator=accelerator)) == command
+
+
+WAITING = """
+import time
+from datetime import timedelta
+from torch.distributed import distributed_c10d
+distributed_c10d.default_pg_timeout = timedelta(seconds=1)  # as NCCL's is 10 minutes
+from training.config import TrainConfig
+from training.run import make_accelerator
+accelerator = make_accelerator(TrainConfig(output="unused"))
+time.sleep(3 * accelerator.is_main_process)
+accelerator.wait_for_everyone()
+accelerator.print("all here:", accelerator.num_processes)
+"""
+
+
+def test_the_others_wait_while_the_main_process_measures_for_longer_than_the_librarys_limit(tmp_path):
+    (tmp_path / "waiting.py").write_text(WAITING)
+    told = ended(torchrun(["--standalone", "--nproc_per_node", "2"], "waiting", [], PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}"))
+    assert "all here: 2" in told, told
+
+
 @pytest.mark.proof
 def test_ctrl_c_reaches_two_processes_and_their_launcher_and_still_saves(dataset, tmp_path):
     output = tmp_path / "run"
@@ -128,5 +170,5 @@ def test_ctrl_c_reaches_two_processes_and_their_launcher_and_still_saves(dataset
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     told = ended(process)
     step = int(told.split("stopped after step ")[1].split()[0])
-    assert f"go on with:\n  accelerate launch -m training.train --output {output} --resume" in told
+    assert f"go on with:\n  ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node 2 -m training.train --output {output} --resume" in told
     assert checkpoint.newest_complete(output / "state").name == f"step-{step:08d}"

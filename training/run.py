@@ -3,13 +3,14 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, DynamoBackend, LoggerType, parse_flag_from_env
+from accelerate.utils import DistributedType, DynamoBackend, InitProcessGroupKwargs, LoggerType, parse_flag_from_env
 
 from training import checkpoint, loop, outcome
 from training.augment import View
@@ -22,6 +23,7 @@ from training.progress import Progress
 from vit_demo.errors import UserError
 
 EVALUATION_BATCH = 500
+PATIENCE = timedelta(days=1)  # of processes that wait while the main one measures alone; NCCL's own is 10 minutes
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.tracker and LoggerType(config.tracker) not in get_available_trackers():
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
-                              log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"))
+                              log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"),
+                              kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(f"{accelerator.distributed_type.value} splits the model, and here each process keeps a whole one: choose plain multi-GPU in accelerate config")
     if accelerator.num_processes < int(os.environ.get("WORLD_SIZE", 1)):

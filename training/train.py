@@ -3,6 +3,7 @@
     accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16
 """
 
+import os
 import shlex
 import sys
 import time
@@ -134,8 +135,17 @@ def end_epoch(run: Run, epoch: int, totals: dict) -> None:
 
 
 def resume_command(run: Run) -> str:
-    launcher = ["python"] if run.accelerator.num_processes == 1 else ["accelerate", "launch"]
-    return shlex.join([*launcher, "-m", run.config.MODULE, "--output", run.config.output, "--resume"])
+    """For a shell; over several machines each one's launch command holds what only its user knows."""
+    processes = run.accelerator.num_processes
+    machines = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    words = shlex.join(["-m", run.config.MODULE, "--output", run.config.output, "--resume"])
+    if processes == 1:
+        return f"python {words}"
+    if machines > 1:
+        return f"the launcher of each of the {machines} machines, as before with {processes} processes in all, and {words}"
+    if run.accelerator.device.type == "cpu":  # there accelerate's own --num_processes starts one process
+        return f"ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node {processes} {words}"
+    return f"accelerate launch --num_processes {processes} {words}"
 
 
 def cli(main: Callable = main) -> None:
