@@ -210,6 +210,18 @@ def test_pictures_of_one_size_stay_and_of_several_are_resized_as_the_processor_d
     assert found.held_out.pixels[0].size in ((6, 4), (20, 30))  # measured from the picture as it was saved
 
 
+def test_a_gpu_holds_pictures_up_to_half_of_what_it_has_free(tmp_path, monkeypatch):
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2000, 10**6))
+    folder = parquet_dataset(tmp_path, train=7)  # of 192 bytes each
+    found = load_splits(settings(folder, max_train_images=5), 8, progress=False, device=gpu)
+    assert isinstance(found.train.pixels, torch.Tensor) and found.said == ()
+    found = load_splits(settings(folder, max_train_images=6), 8, progress=False, device=gpu)
+    assert found.said == ("1.2e-06 GB of pictures are more than half of the GPU's free memory, 1e-06 GB: 1 workers stream them",)
+    found = load_splits(settings(folder, resident_gb=5e-7), 8, progress=False, device=gpu)
+    assert found.said == ("1.3e-06 GB of pictures are more than --resident-gb 5e-07: 1 workers stream them",)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("size", [lambda n: (8, 8), lambda n: (6, 4) if n % 2 else (20, 30)])
 def test_a_stream_gives_what_memory_gives(tmp_path, size):

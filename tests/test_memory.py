@@ -1,11 +1,16 @@
 """Out of memory: what fits is found and said, and with --auto-accumulate the run goes on with it."""
 
+import weakref
+
 import pytest
 import torch
 import yaml
 from transformers import ViTForImageClassification
 
-from tests.runs import RANDOM, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.runs import RANDOM, again, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
+from training import outcome
+from training.memory import explained
+from training.run import start
 from training.train import main
 from vit_demo.errors import UserError
 
@@ -61,6 +66,46 @@ def test_when_not_even_one_picture_fits(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(ViTForImageClassification, "forward", none)
     with pytest.raises(UserError, match="out of memory with 8 pictures at a time, and even one does not fit: take a smaller model"):
         main(flags(dataset, tmp_path / "run", "--auto-accumulate"))
+
+
+def none_left(*given, **more):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+
+
+def test_out_of_memory_before_the_first_step_or_after_the_last_is_one_line(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    for where, more, told in (("training.run.make_optimizers", [], "out of memory before the first step: take a smaller model, or keep fewer pictures in memory than --resident-gb 3"),
+                              ("training.data.Holder.stacked", [], "out of memory before the first step: take a smaller model"),
+                              ("training.report.predict", [], "out of memory after the last step: the trained state is saved; --resume with less than --resident-gb 3 goes on")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, none_left)
+            with pytest.raises(UserError, match=told) as refusal:
+                main(flags(dataset, tmp_path / "run", "--epochs", "1", "--resident-gb", "3"))
+        assert "\n" not in str(refusal.value)
+    main(again(tmp_path / "run", "--resident-gb", "0"))
+    assert (tmp_path / "run" / "README.md").is_file()
+
+
+def test_the_line_tells_what_a_gpu_has_left(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1_250_000_000, 24e9))
+    with pytest.raises(UserError, match="^out of memory at all, with 1.2 of 24.0 GB free on cuda:1: buy more$"), explained("at all", torch.device("cuda", 1), "buy more"):
+        none_left()
+
+
+def test_the_old_run_is_gone_before_the_one_that_fits_is_built(dataset, tmp_path, monkeypatch, quick, small_memory):
+    held, started = [], []
+
+    def watched(*given):
+        assert all(thing() is None for thing in held)
+        run = start(*given)
+        held.extend(map(weakref.ref, (run.model, run.prepared, run.average, *run.optimizers, *run.average.averages.values())))
+        started.append(run.config.accumulation)
+        return run
+
+    monkeypatch.setattr("training.train.start", watched)
+    monkeypatch.setattr("training.memory.start", watched)
+    main(flags(dataset, tmp_path / "run", "--ema", "0.9", "--auto-accumulate"))
+    assert started == [1, 2]
 
 
 def test_other_errors_are_not_hidden(dataset, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Batches come from one permutation seeded by (seed, epoch). Legend: M pictures, B
 """
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -120,8 +121,13 @@ def divide(config, count: int, hold_out: bool) -> tuple[list[int], list[int], li
     return train[: config.max_train_images], validation, held_out
 
 
-def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR) -> Splits:
-    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor."""
+def most_resident(config, device: torch.device) -> float:
+    """Bytes of pictures to keep: --resident-gb, but on a GPU at most half of what is free, for the model needs some too."""
+    return min(config.resident_gb * 1e9, torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf)
+
+
+def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu")) -> Splits:
+    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go."""
     dataset = open_dataset(config.dataset)
     need_split(dataset, config.train_split, "--train-split")
     test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
@@ -142,7 +148,7 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
         files = encoded(dataset, split, columns[0], rows, resample=resample, workers=config.workers)
         return checked(files, torch.tensor([of[row] for row in rows]), names, skip_bad=config.skip_bad, progress=progress, **keep)
 
-    holder = Holder(size, resample, config.resident_gb * 1e9)
+    holder = Holder(size, resample, most_resident(config, device))
     train = read(config.train_split, train_rows, labels, keep=holder)
     validation = read(config.train_split, validation_rows, labels, keep=holder) if validation_rows else None
     train, validation, said = kept_or_streamed(train, validation, holder, config)
@@ -157,4 +163,6 @@ def kept_or_streamed(train: Pictures, validation: Pictures | None, holder: Holde
         in_memory = replace(train, pixels=pixels[: len(train)])
         return in_memory, replace(validation, pixels=pixels[len(train) :]) if validation else None, ()
     streams = [pictures and replace(pictures, pixels=replace(pictures.pixels, shape=holder.shape)) for pictures in (train, validation)]
-    return *streams, (f"{holder.gigabytes:.2g} GB of pictures are more than --resident-gb {config.resident_gb:g}: {config.workers} workers stream them",)
+    asked = holder.bound == config.resident_gb * 1e9
+    limit = f"--resident-gb {config.resident_gb:g}" if asked else f"half of the GPU's free memory, {holder.bound / 1e9:.2g} GB"
+    return *streams, (f"{holder.gigabytes:.2g} GB of pictures are more than {limit}: {config.workers} workers stream them",)

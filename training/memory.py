@@ -1,7 +1,8 @@
-"""Out of memory: what would fit, found by trying; and going on with that when --auto-accumulate is given."""
+"""Out of memory: one line with the remedy; in a step, what would fit, found by trying, and going on with that when --auto-accumulate is given."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -25,6 +26,25 @@ def within_memory(run: Run, work: Callable[[Run], None]) -> Run:
         run = smaller(run)  # outside of the handler, which would hold on to the memory
 
 
+@contextmanager
+def explained(when: str, device: torch.device, remedy: str) -> Iterator[None]:
+    """Out of memory outside of the steps, where no smaller batch would help, is one line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"out of memory {when}{left(device)}: {remedy}") from None
+
+
+def left(device: torch.device) -> str:
+    """How much is free, where the driver says it."""
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    return f", with {free / 1e9:.1f} of {total / 1e9:.1f} GB free on {device}"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or should_reduce_batch_size(error)
 
@@ -41,13 +61,20 @@ def smaller(run: Run) -> Run:
         raise UserError(f"{told}: {fits}, with the same batch a step. Start again with it" + ("" if processes > 1 else ", or let --auto-accumulate do so"))
     run.accelerator.print(f"{told}: {fits}; going on with that, the batch of a step stays {config.batch_size}")
     config = replace(config, accumulation=found)
-    run.accelerator.free_memory()
+    let_go(run)
     again = start(config, run.accelerator, run.splits, run.processor, run.task)
     if checkpoint.newest_complete(run.output / "state"):
         again.resume()
     if not config.dry_run:
         save_yaml(config, run.output / "train.yaml")
     return again
+
+
+def let_go(run: Run) -> None:
+    """Callers still hold the run: what it has on the device goes here, or the next run would have to fit beside it."""
+    run.model = run.prepared = run.average = None
+    run.optimizers.clear()
+    run.accelerator.free_memory()
 
 
 def first_that_fits(run: Run) -> int | None:

@@ -17,7 +17,7 @@ from training.config import TrainConfig, parse_config
 from training.data import load_splits
 from training.forecast import estimate, plan
 from training.interrupt import STOPPED, Interrupt
-from training.memory import within_memory
+from training.memory import explained, within_memory
 from training.model import make_processor
 from training.progress import Meter
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
@@ -36,8 +36,9 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     check_output(config)
     accelerator = make_accelerator(config)
     processor, said = make_processor(config)
-    splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample)
-    run = start(config, accelerator, splits, processor, task)
+    with explained("before the first step", accelerator.device, f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"):
+        splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device)
+        run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + plan(run):
         accelerator.print(line)
     if config.dry_run:
@@ -54,7 +55,8 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
         accelerator.init_trackers("vit-demo")
     run = within_memory(run, lambda run: train(run, started))
     if accelerator.is_main_process:
-        task.finish(run)
+        with explained("after the last step", accelerator.device, f"the trained state is saved; --resume with less than --resident-gb {config.resident_gb:g} goes on from there"):
+            task.finish(run)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return run.output
