@@ -82,6 +82,10 @@ def test_out_of_memory_before_the_first_step_or_after_the_last_is_one_line(datas
             with pytest.raises(UserError, match=told) as refusal:
                 main(flags(dataset, tmp_path / "run", "--epochs", "1", "--resident-gb", "3"))
         assert "\n" not in str(refusal.value)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.checkpoint.restore", none_left)
+        with pytest.raises(UserError, match="out of memory before the first step"):
+            main(again(tmp_path / "run"))
     main(again(tmp_path / "run", "--resident-gb", "0"))
     assert (tmp_path / "run" / "README.md").is_file()
 

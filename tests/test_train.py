@@ -119,7 +119,6 @@ def test_a_model_that_the_disk_has_no_room_for_is_said_before_it_is_written(tmp_
     (["--image-column", "photo"], "no column 'photo'"),
     (["--validation-images", "48"], "leaves none of the 48 training pictures"),
     (["--dataset", "nowhere/nothing"], "no dataset 'nowhere/nothing'"),
-    (["--model", "nowhere/nothing", "--preset", "fine-tune"], "no model 'nowhere/nothing'"),
     (["--tracker", "trackio"], "--tracker trackio: its package is not installed: pip install trackio"),
 ])
 def test_bad_input_is_refused_before_the_first_step_and_nothing_is_written(more, told, dataset, tmp_path, hub, monkeypatch):
@@ -128,6 +127,12 @@ def test_bad_input_is_refused_before_the_first_step_and_nothing_is_written(more,
     with pytest.raises(UserError, match=told) as refusal:
         main(flags(dataset, output, *more))
     assert "\n" not in str(refusal.value) and not output.exists()
+
+
+def test_a_model_that_is_nowhere_is_refused_before_anything_is_written(dataset, tmp_path, hub):
+    with pytest.raises(UserError, match="no model 'nowhere/nothing'"):
+        main(["--dataset", str(dataset), "--output", str(tmp_path / "run"), "--model", "nowhere/nothing"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_bad_pictures_and_labels_are_refused_before_the_first_step(tmp_path):

@@ -36,7 +36,8 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     check_output(config)
     accelerator = make_accelerator(config)
     processor, said = make_processor(config)
-    with explained("before the first step", accelerator.device, f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"):
+    fewer = f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"
+    with explained("before the first step", accelerator.device, fewer):
         splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device)
         run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + plan(run):
@@ -45,7 +46,8 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
         within_memory(run, lambda run: accelerator.print(estimate(run)))
         return run.output
     if config.resume:
-        run.resume()
+        with explained("before the first step", accelerator.device, fewer):  # the optimisers' moments come to the device
+            run.resume()
         if run.finished and (run.output / "README.md").is_file():  # the last file that finishing writes
             accelerator.print(f"{run.output} is finished: nothing is left to do")
             return run.output
