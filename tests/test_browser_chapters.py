@@ -66,12 +66,12 @@ def test_attention_shown_is_attention_recomputed(page, folder):
     choose(page, 6)
     attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
     page.click("[data-layer='2'][data-head='1']")
-    patch = int(re.search(r"CLS → patch (\d+)", page.inner_text(".card figcaption")).group(1))
-    assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
-    page.click("text=the chosen patch looks")
+    patch = int(re.match(r"patch (\d+)", page.inner_text(".side .caption")).group(1))
     weights = attention[2, 1, patch + 1, 1:]
     best = weights.argmax().item()
     assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
+    page.click("text=CLS looks")
+    assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
     page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
 
 
@@ -201,14 +201,20 @@ def test_a_model_without_snapshots_says_how_to_make_them(page):
 
 @pytest.mark.parametrize("patch", [4, 8])
 def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, monkeypatch, patch):
-    """With two models: the code that stands on the page, run as it is, gives a number that stands on the page."""
+    """With two models: the code that stands on the page, run as it is, gives a number that stands on the page; it follows what
+    the reader chooses."""
     os.symlink(Path(__file__).parent.parent / "vit_demo", tmp_path / "vit_demo")
     monkeypatch.chdir(tmp_path)
     with serve(Models(str(save_model(tmp_path / "model", patch=patch)))) as served:
         page = open_page(f"{served}/?sample=3&layer=2")
         for chapter in range(1, len(CHAPTERS) + 1):
             go(page, chapter)
+            page.focus(".side .picture")
+            page.keyboard.press("ArrowRight")
+            if chapter == 3:
+                page.fill(".card input[type=range]", "5")
             if chapter == 5:
+                page.click("[data-layer='0'][data-head='1']")
                 page.click("text=queries and keys")
                 page.wait_for_selector("text=They hold")
             told = page.inner_text(".chapter") + " ".join(page.eval_on_selector_all(".chapter svg", "charts => charts.map(chart => chart.ariaLabel)"))

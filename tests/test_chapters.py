@@ -12,7 +12,7 @@ from PIL import Image
 from tests.models import LABELS, save_model
 from tests.test_draw import unpack
 from vit_demo.chapters import CHAPTERS
-from vit_demo.chapters.scene import Look, percent
+from vit_demo.chapters.scene import Look, a, number, percent
 from vit_demo.classifier import load
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
@@ -87,9 +87,10 @@ def test_the_attention_that_is_sent_is_the_models_own(look):
     attention = look.trace.attentions
     if data["all"]:
         sent = unpack(data["all"])
-    else:  # a large model: the chosen layer whole, CLS of every layer
+    else:  # a large model: the chosen layer whole, the chosen patch of every layer
         sent = unpack(data["one"])
-        assert torch.allclose(unpack(data["cls"]).float(), attention[:, :, 0], atol=1e-4)
+        assert data["token"] == 1 + look.middle
+        assert torch.allclose(unpack(data["row"]).float(), attention[:, :, data["token"]], atol=1e-4)
         attention = attention[data["layer"]]
     assert torch.allclose(sent.float(), attention, atol=1e-4)
     query, key = unpack(data["query"]).float(), unpack(data["key"]).float()
@@ -131,6 +132,11 @@ def test_a_question_that_makes_no_sense_is_answered_all_the_same(question, look)
             answers = chapter.answer(look, question)
             assert isinstance(next(answers), dict)
             answers.close()
+
+
+def test_numbers_read_as_people_write_them():
+    assert [number(value) for value in (-0.001, 0, -0.5, 1234.567)] == ["0.00", "0.00", "−0.50", "1234.57"]
+    assert [a(label) for label in ("cat", "airplane", "Automobile", "")] == ["a cat", "an airplane", "an Automobile", "a "]
 
 
 def test_percent_shows_what_matters():

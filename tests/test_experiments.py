@@ -42,7 +42,17 @@ def test_the_revealed_patches_are_enough(look):
     reply = last(look, what="reveal", kept=[0, 1, 2])
     again = last(look, what="erase", kept=reply["order"])
     assert again["top"][0][0] == look.classifier.labels[look.ranked[0]] and len(reply["order"]) == reply["needed"]
-    assert 0 <= reply["overlap"] <= 1
+    assert again["p"] >= experiments.scene(look)["data"]["goal"] and 0 <= reply["overlap"] <= 1
+    assert reply["by_chance"] == 3 / (2 * 64 - 3)
+
+
+def test_the_erase_game_is_not_won_without_any_patch(look):
+    """Some class leads even when nothing is seen; the goal lies above what it has then, and all patches reach it."""
+    data = experiments.scene(look)["data"]
+    nothing = last(look, what="erase", kept=[])["p"]
+    assert data["blank"] == pytest.approx(nothing, abs=1e-6)
+    assert data["goal"] == pytest.approx((data["confidence"] + min(nothing, data["confidence"])) / 2, abs=1e-6)
+    assert data["goal"] <= data["confidence"]
 
 
 def test_each_head_alone_is_the_same_as_switching_it_off(look):
@@ -97,21 +107,21 @@ def test_a_bank_that_does_not_fit_is_left_alone(look, tmp_path, change):
 def test_the_energy_table_places_the_picture(look, tmp_path):
     energy = -look.trace.logits.logsumexp(-1).item()
     beside = with_extras(tmp_path, look, energies=torch.tensor([energy - 2, energy - 1, energy + 1, energy + 2]))
-    assert "50\u00a0%" in decision.scene(beside)["story"]
+    assert "50\u00a0%" in decision.scene(beside)["data"]["none_says"]
     assert decision.scene(beside)["data"]["none"] == {"energy": pytest.approx(energy), "share": 0.5}
-    assert "table of energies" in decision.scene(look)["story"] and decision.scene(look)["data"]["none"] is None
+    assert "table of energies" in decision.scene(look)["data"]["none_says"] and decision.scene(look)["data"]["none"] is None
 
 
 def test_the_page_shows_how_true_the_maps_are(look, tmp_path):
     beside = with_extras(tmp_path, look)
-    row = {"difference": 0.5, "ci95": [0.4, 0.6]}
+    row = {"difference": 0.9, "ci95": [0.8, 1], "drop": {"difference": 0.5, "ci95": [0.4, 0.6]}}  # the page drops patches, so that is what it compares with
     file = beside.classifier.files / "faithfulness.json"
-    file.write_text(json.dumps({"pictures": 3, "test": {"presence": row, "random": {"difference": 0, "ci95": [-0.1, 0.1]}, "no map": row}}))
+    file.write_text(json.dumps({"pictures": 3, "test": {"presence": row, "random": {"drop": {"difference": 0, "ci95": [-0.1, 0.1]}}, "no map": row}}))
     shown = {"model": "model", "pictures": 3, "scores": {"presence": [0.5, 0.4, 0.6], "random": [0.0, -0.1, 0.1]}}
     assert decision.scene(beside)["data"]["measured"] == experiments.scene(beside)["data"]["measured"] == shown
 
 
-@pytest.mark.parametrize("told", ["", "[]", "{}", '{"pictures": 3, "test": {"presence": {}}}', '{"pictures": 3, "test": {"presence": {"difference": 1, "ci95": [0, 2]}}}'])
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"pictures": 3, "test": {"presence": {}}}', '{"pictures": 3, "test": {"presence": {"drop": {"difference": 1, "ci95": [0, 2]}}}}'])
 def test_what_tells_nothing_gives_the_bundled_models_numbers(look, tmp_path, told):
     beside = with_extras(tmp_path, look)
     (beside.classifier.files / "faithfulness.json").write_text(told)

@@ -4,7 +4,7 @@ from functools import cache
 
 from PIL import Image
 
-from vit_demo.chapters.scene import Look, percent
+from vit_demo.chapters.scene import Look, a, percent
 from vit_demo.classifier import Classifier
 from vit_demo.draw import data_uri, picture
 from vit_demo.looks import Visit
@@ -21,7 +21,7 @@ def of(look: Look, visit: Visit) -> dict:
     right = None if look.truth is None or look.truth not in labels else look.truth == top[0][0]
     return {
         "src": data_uri(picture(look.seen)), "rows": rows_cols[0], "cols": rows_cols[1],
-        "alt": "Your picture" if look.truth is None else f"Sample {visit.sample}, a {look.truth}",
+        "alt": "Your picture" if look.truth is None else f"Sample {visit.sample}, {a(look.truth)}",
         "top": top, "note": note(look, visit, right), "sample": visit.sample if visit.upload is None else None,
         "right": right, "model": identity(look.classifier),
         "samples": [{"src": uri, "label": label} for uri, label in thumbnails()],
@@ -84,4 +84,4 @@ def short(revision: str) -> str:
 def describe(classifier: Classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
     name = "the bundled model" if classifier.name == "bundled" else classifier.name
-    return name + (f" ({percent(accuracy)} of the test pictures right)" if isinstance(accuracy, float) else "")
+    return name + (f" ({percent(accuracy)} right)" if isinstance(accuracy, float) else "")

@@ -26,23 +26,26 @@ def scene(look: Look) -> dict:
     width = look.config.hidden_size // heads
     attended = maths.attend(look.model.vit.layers[layer], trace.hidden_states[layer])
     sent = queries(attended)
-    query, key = 0, 1 + look.middle
-    told = maths.pair(attended, head, query, key)
+    token = 1 + look.middle  # the one that looks, until the visitor chooses another
+    key = 1 + attention[layer, head, token, 1:].argmax().item()
+    weight = maths.pair(attended, head, token, key).weight.item()
     everything = attention.numel() <= SENT_WHOLE
     distances = maths.mean_distance(attention, trace.grid, look.patch)
+    uniform = maths.mean_distance(torch.full((1, 1, tokens, tokens), 1 / tokens), trace.grid, look.patch).item()
     story = (
-        "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant. Patches do "
-        f"the same. Each of the {mono(tokens)} tokens asks all others a question; the answer is a dot product, which is "
-        f"large where query and key point the same way. Softmax turns a row of {mono(tokens)} scores into weights that sum "
-        f"to 1, and the token takes that mix of the others’ values. {live('who', kind='w')} gives {live('most', kind='')} of "
-        f"its attention in layer {live('layer', kind='')}, head {live('head', kind='')} to {live('target', kind='w')}.")
+        "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant; patches do "
+        f"the same. Each of the {mono(tokens)} tokens asks all of them a question, by the dot product of its query with their "
+        f"keys; softmax turns the {mono(tokens)} scores into weights that sum to 1, and the token takes that mix of their values. "
+        f"Of all patches, {live('who', kind='w')} looks most at {live('target', kind='w')}: with {live('most', kind='')} of its "
+        f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}.")
     equation = (
         f"q·k = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
         f"out = {live('mix', kind='')}")
     body = f"""
+layer, head, token, key = {layer}, {head}, {token}, {key}  # counted from 0; token 0 is CLS
 with torch.no_grad():
     attentions = model(pixels, output_attentions=True).attentions
-answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) to token {key}
+answer = attentions[layer][0, head, token, key].item()
 """
     return {
         "story": story, "view": "attention", "equation": equation,
@@ -52,13 +55,12 @@ answer = attentions[{layer}][0, {head}, 0, {key}].item()  # from CLS (token 0) t
             "src": data_uri(picture(look.seen)), "rows": trace.grid[0], "cols": trace.grid[1],
             "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
             "all": pack(attention, "u16") if everything else None,
-            "cls": None if everything else pack(attention[:, :, 0], "u16"),
+            "token": token, "row": None if everything else pack(attention[:, :, token], "u16"),
             "one": None if everything else pack(attention[layer], "u16"),
-            **sent, "distances": distances.tolist(), "far": 1.1 * distances.max().item(),
+            **sent, "distances": distances.tolist(), "uniform": uniform,
         },
-        "check": {"code": snippet(look, body), "value": told.weight.item(),
-                  "says": f"The weight that CLS gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: "
-                          f"{percent(told.weight.item())}."},
+        "check": {"code": snippet(look, body), "value": weight,
+                  "says": f"The weight that patch {token - 1} gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: {percent(weight)}."},
     }
 
 
@@ -74,12 +76,13 @@ def plane_check(look: Look, layer: int, head: int, share: float) -> dict:
     """How to find the share of variance that a head's plane shows."""
     width = look.config.hidden_size // look.config.num_attention_heads
     body = f"""
+layer, head, width = {layer}, {head}, {width}  # counted from 0
 with torch.no_grad():
-    hidden = model(pixels, output_hidden_states=True).hidden_states[{layer}][0]
-    layer = model.vit.layers[{layer}]
-    tokens = layer.layernorm_before(hidden)
-    query = layer.attention.q_proj(tokens)[:, {head * width}:{(head + 1) * width}]  # head {head + 1}
-    key = layer.attention.k_proj(tokens)[:, {head * width}:{(head + 1) * width}]
+    hidden = model(pixels, output_hidden_states=True).hidden_states[layer][0]
+    block = model.vit.layers[layer]
+    tokens = block.layernorm_before(hidden)
+    query = block.attention.q_proj(tokens)[:, head * width:(head + 1) * width]
+    key = block.attention.k_proj(tokens)[:, head * width:(head + 1) * width]
 query, key = query - query.mean(0), key - key.mean(0)
 balance = (key.norm() / query.norm()).sqrt()  # both clouds as wide as each other; no q·k changes
 strength = torch.linalg.svdvals(torch.cat([query * balance, key / balance])) ** 2

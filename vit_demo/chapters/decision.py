@@ -30,12 +30,10 @@ def scene(look: Look) -> dict:
     p = look.probabilities[first].item()
     odds = math.exp(min((logits[first] - logits[second]).item(), 50))
     story = (
-        f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class. "
-        f"These are the logits. Softmax makes shares of them that sum to 1: e to the power of each, divided by all together. "
-        f"{look.label(first)} has logit {mono(number(logits[first].item()))} and {look.label(second)} "
-        f"{mono(number(logits[second].item()))}, "
-        f"so {look.label(first)} is {mono(number(odds, 1) if odds < 1000 else 'over 1,000')} times as likely. "
-        + none_of_them(look))
+        f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class, the "
+        f"logits. Softmax makes shares of them that sum to 1: e to the power of each, divided by all together. "
+        f"The logit of {look.label(first)} is {mono(number(logits[first].item()))}, that of {look.label(second)} "
+        f"{mono(number(logits[second].item()))}: {look.label(first)} is {about(odds)} times as likely.")
     body = f"""
 with torch.no_grad():
     logits = model(pixels).logits[0]
@@ -45,29 +43,34 @@ answer = logits.softmax(-1)[{first}].item()
         "story": story, "view": "decision",
         "equation": f"p({look.label(first)}) = e^({live('logit')} ÷ {live('temperature', kind='')}) ÷ Σ e^(logit ÷ "
                     f"{live('temperature', kind='')}) = {live('p')}",
-        "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” below. "
+        "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” above. "
                    "Then raise the temperature: the order stays, only the confidence goes.",
         "data": {
-            **pixels(look), "none": energy(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
-            "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method)] for name, method in METHODS.items()],
+            **pixels(look), "none": energy(look), "none_says": none_of_them(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
+            "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method), method.unit, method.by_class] for name, method in METHODS.items()],
             "default": opening(look.config), "measured": map_scores(look.classifier),
         },
         "check": {"code": snippet(look, body), "value": p, "says": f"The probability of {labels[first]}: {percent(p)}."},
     }
 
 
+def about(odds: float) -> str:
+    """How many times as likely, no more exactly than the shown logits tell."""
+    return mono("over 1,000") if odds >= 1000 else f"about {mono(number(odds, 0 if odds >= 10 else 1))}"
+
+
 def described(method) -> str:
-    return f"{method.title} ({method.source})" + ("" if method.by_class else ": the same for every class")
+    return f"{method.title}: {method.says} ({method.source})."
 
 
 def none_of_them(look: Look) -> str:
     """How far the picture is from all classes, where training left a table of energies beside the model."""
     found = energy(look)
     if found is None:
-        return ("How far a picture is from <em>all</em> classes can be told only where a table of energies lies beside the model: "
-                "<code>python -m training.train</code> leaves one there.")
-    return (f"Is it any of them at all? Its energy is higher than that of {mono(percent(found['share']))} of held-out pictures; "
-            "near 100 % would mean: like none of the classes.")
+        return ("How far a picture is from all classes can be told only where a table of energies lies beside the model: "
+                "python -m training.train leaves one there.")
+    return (f"Its energy, {number(found['energy'])} = −log Σ e^logit, is higher than that of {percent(found['share'])} of held-out pictures "
+            "(Liu et al. 2020, arXiv:2010.03759). Of those too, 1 in 20 lies above 95 %.")
 
 
 def energy(look: Look) -> dict | None:

@@ -28,14 +28,14 @@ def scene(look: Look) -> dict:
     added = lens.contributions(look.model, trace.hidden_states)
     lengths = lens.norms(trace.hidden_states)
     half = len(leads) // 2
-    settled = (f"After layer {mono(decided)} it says {look.label(best)} and keeps to it" if decided
-               else f"It keeps saying {look.label(best)}")
+    settled = (f"after layer {mono(decided)} it says {look.label(best)} and keeps to it" if decided
+               else f"it keeps saying {look.label(best)}")
     story = (
-        f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token. So we may stop early and read "
+        f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token, so we may stop early and read "
         f"them as if they were the last: this is the logit lens. Before the first layer the class token would say "
-        f"{look.label(early)}, whatever the picture. {settled}: {mono(percent(look.probabilities[best].item()))} in the end. "
-        f"Patches can be read the same way: after layer "
-        f"{live('layer', kind='')}, patch {live('patch', kind='')} by itself says {live('says', kind='w')}.")
+        f"{look.label(early)}, whatever the picture; {settled}, with {mono(percent(look.probabilities[best].item()))} in the end. "
+        f"Read after layer {live('layer', kind='')} at patch {live('patch', kind='')} instead, it says {live('says', kind='w')}: "
+        "what that token has gathered by then, of all the others too.")
     body = f"""
 with torch.no_grad():
     hidden = model(pixels, output_hidden_states=True).hidden_states[{half}][0, 0]  # CLS after layer {half}
@@ -44,7 +44,7 @@ with torch.no_grad():
     return {
         "story": story, "view": "depth",
         "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}",
-        "attempt": "move the layer slider while you watch the patches. Which of them know the answer before the class token does?",
+        "attempt": "move the layer slider while you watch the patches. At which of them does the answer stand before the class token has it?",
         "data": {
             **pixels(look), "layers": len(leads) - 1, "classes": [labels[i] for i in look.ranked[:CURVES]],
             "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],

@@ -32,10 +32,9 @@ def scene(look: Look) -> dict:
     blank = logits_keeping(look.model, embeddings, torch.zeros_like(half))[0].softmax(-1)[best].item()
     story = (
         f"The surest way to learn what matters is to take it away. A ViT takes any number of tokens, so patches can really be "
-        f"dropped, not painted grey. With all {mono(count)} patches it says {look.label(best)} with "
-        f"{mono(percent(look.probabilities[best].item()))}; with every second one, {mono(percent(kept))}; with none at all, "
-        f"{mono(percent(blank))}. Below: an erase game, a switch for each head, a duel of heat maps, and the training pictures "
-        "that the model finds most alike.")
+        f"dropped, not painted grey: with all {mono(count)} patches it says {look.label(best)} with "
+        f"{mono(percent(look.probabilities[best].item()))}, with every second one {mono(percent(kept))}, with none at all "
+        f"{mono(percent(blank))}.")
     body = f"""
 keep = torch.arange(0, {count}, 2)  # every second patch
 with torch.no_grad():
@@ -51,10 +50,10 @@ answer = logits.softmax(-1)[{best}].item()
         "story": story, "view": "experiments",
         "equation": f"kept {mono('½ N')}: p({look.label(best)} | every second patch) = <b>{percent(kept)}</b> "
                     f"&nbsp; p({look.label(best)} | none) = <b>{percent(blank)}</b>",
-        "attempt": f"erase patches until it no longer says {look.label(best)}. How few can you keep? "
-                   "Mark first, then reveal what the heat map would have kept.",
+        "attempt": f"keep as few patches as you can, and {look.label(best)} at {percent(goal(look, blank))} or more. "
+                   "Then reveal what the heat map would have kept.",
         "data": {
-            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(),
+            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": goal(look, blank),
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
             "measured": map_scores(look.classifier),
@@ -64,6 +63,12 @@ answer = logits.softmax(-1)[{best}].item()
         "check": {"code": snippet(look, body), "value": kept,
                   "says": f"What remains of {look.classifier.labels[best]} with every second patch dropped: {percent(kept)}."},
     }
+
+
+def goal(look: Look, blank: float) -> float:
+    """The probability that wins the erase game: halfway between no patches and all, since some class leads even without any."""
+    whole = look.probabilities[look.ranked[0]].item()
+    return (whole + min(blank, whole)) / 2
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
@@ -99,10 +104,12 @@ def reveal(look: Look, question: dict) -> Iterator[dict]:
         scores = method.map(look.model, pixel_values, target(look.model, best), **({"progress": progress} if method.slow else {}))
         order = scores.argsort(descending=True)
         growing = order.argsort()[None] < torch.arange(len(order) + 1)[:, None]  # (N+1,N): with the best 0, 1, 2 … patches
-        says = logits_keeping(look.model, embed(look.model, pixel_values), growing).argmax(-1) == best
-        needed = next((count for count in range(1, len(says)) if says[count]), len(order))
+        logits = logits_keeping(look.model, embed(look.model, pixel_values), growing)
+        p = logits.softmax(-1)[:, best]
+        won = (logits.argmax(-1) == best) & (p >= goal(look, p[0].item()))
+        needed = next((count for count in range(1, len(won)) if won[count]), len(order))
         return {"what": "reveal", "values": pack(scores), "overlap": faithfulness.overlap(kept, scores),
-                "needed": needed, "order": order[:needed].tolist()}
+                "by_chance": faithfulness.overlap_by_chance(int(kept.sum()), len(order)), "needed": needed, "order": order[:needed].tolist()}
 
     yield from told(work)
 

@@ -44,8 +44,8 @@ def _read(file: Path, shape: tuple[int, int], classes: int) -> dict[str, Tensor]
 
 
 def map_scores(classifier) -> dict:
-    """{"model", "pictures", "scores": {map: [insertion - deletion area, its 95 % interval's ends]}} of test pictures: this
-    model's where somebody measured them, otherwise the bundled model's."""
+    """{"model", "pictures", "scores": {map: [insertion - deletion area, its 95 % interval's ends]}} of test pictures, patches
+    dropped as on the page: this model's where somebody measured them, otherwise the bundled model's."""
     return _scores(classifier.files / FAITHFULNESS_FILE, classifier.name) or _scores(BUNDLED / FAITHFULNESS_FILE, "bundled")
 
 
@@ -55,8 +55,8 @@ def _scores(file: Path, model: str) -> dict:
         if file.stat().st_size > MOST_BYTES:
             return {}
         told = json.loads(file.read_bytes())
-        scores = {name: [float(row["difference"]), *map(float, row["ci95"])] for name, row in told["test"].items()
-                  if name in METHODS or name == RANDOM}
+        dropped = {name: row["drop"] for name, row in told["test"].items() if name in METHODS or name == RANDOM}
+        scores = {name: [float(row["difference"]), *map(float, row["ci95"])] for name, row in dropped.items()}
         found = {"model": model, "pictures": int(told["pictures"]), "scores": scores}
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return {}

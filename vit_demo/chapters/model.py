@@ -9,6 +9,7 @@ from vit_demo.draw import data_uri, picture
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
+MOST_RUNS = 20  # whose commands are shown
 MOST_CLASSES = 20  # a confusion matrix of more cannot be read
 
 
@@ -49,7 +50,7 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
         "attempt": "find the pair of classes that it mixes up most, then walk through the samples of those classes: "
                    "would <em>you</em> have known?" if accuracy is not None else
                    "load another model from the Hub on the left, and compare what the two say of the same picture.",
-        "data": {"facts": facts(look), "confidence": confidence, "bins": bins, "confusion": confusion(look),
+        "data": {"facts": facts(look), "runs": [[taken(run), plain(run.get("command"), 400) or ""] for run in earlier(metrics)], "confidence": confidence, "bins": bins, "confusion": confusion(look),
                  "truth": classifier.labels.index(look.truth) if look.truth in classifier.labels else None,
                  "said": look.ranked[0],
                  "lapse": {"src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1],
@@ -100,24 +101,41 @@ def facts(look: Look) -> list[list[str]]:
     classifier, config, metrics = look.classifier, look.config, look.classifier.metrics
     rows, cols = look.trace.grid
     split, accuracy = measured(metrics)
+    before = earlier(metrics)
     dataset = metrics.get("dataset") if isinstance(metrics.get("dataset"), dict) else {}
     known = [
         ["name", classifier.name + (f", revision {classifier.revision[:12]}" if classifier.revision else "")],
         ["shape", f"{config.num_hidden_layers} layers, {config.num_attention_heads} heads, width {config.hidden_size}, "
                   f"{rows} × {cols} patches of {look.patch} px"],
         ["weights", whole(parameters(classifier))],
-        ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures"],
+        ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures" + interval(metrics)],
         ["learned from", plain(dataset.get("name")) and f"{plain(dataset['name'])}" + (
             f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
         ["started from", plain(metrics.get("base_model")) or (metrics and "random weights")],
-        ["training", isinstance(metrics.get("epochs"), (int, float)) and f"{metrics['epochs']:g} epochs" + (
-            f", {number(metrics['seconds'] / 60, 0)} minutes" if isinstance(metrics.get("seconds"), (int, float)) else "") + (
-            f"; {len(metrics['earlier'])} earlier run{'s' * (len(metrics['earlier']) > 1)} before it, in its card"
-            if isinstance(metrics.get("earlier"), list) and metrics["earlier"] else "")],
+        ["training", taken(metrics) + (f", the last of {len(before) + 1} runs" if before else "")],
         ["device", plain(metrics.get("device"))],
         ["command", plain(metrics.get("command"), 400)],
     ]
     return [[name, value] for name, value in known if value]
+
+
+def interval(metrics: dict) -> str:
+    """Of how many pictures, and how far chance alone could have moved it."""
+    images, ends = metrics.get("images"), metrics.get("accuracy_ci95")
+    of = f", n = {whole(images)}" if isinstance(images, int) else ""
+    good = isinstance(ends, list) and len(ends) == 2 and all(map(is_share, ends))
+    return of + (f", 95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if good else "")
+
+
+def earlier(metrics: dict) -> list[dict]:
+    """The runs whose weights this one went on from, oldest first."""
+    runs = metrics.get("earlier")
+    return [run for run in runs[:MOST_RUNS] if isinstance(run, dict)] if isinstance(runs, list) else []
+
+
+def taken(run: dict) -> str:
+    epochs, seconds = (run.get(name) if isinstance(run.get(name), (int, float)) else None for name in ("epochs", "seconds"))
+    return ", ".join(([f"{epochs:g} epochs"] if epochs else []) + ([f"{number(seconds / 60, 0)} minutes"] if seconds else []))
 
 
 def plain(value, longest: int = 120) -> str | None:

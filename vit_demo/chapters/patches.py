@@ -23,12 +23,12 @@ def scene(look: Look) -> dict:
     rows, cols = look.trace.grid
     count, patch, (height, width) = rows * cols, look.patch, look.size
     story = (
-        "A transformer reads words, one after another. To give it a picture, the picture is cut into squares of "
+        "A transformer reads a row of words, all at once. To give it a picture, the picture is cut into squares of "
         f"{mono(f'{patch} × {patch}')} pixels: {mono(f'{rows} × {cols} = {count}')} patches, read like text from the top "
-        f"left. Each patch is laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
-        f"With the class token that makes {mono(count + 1)} tokens, and attention compares every token with every "
-        f"other: {mono(f'{count + 1}² = {whole((count + 1) ** 2)}')} pairs. Were each pixel a token, it would be "
-        f"{mono(whole((height * width) ** 2))}.")
+        f"left, each laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
+        f"With the class token that makes {mono(count + 1)} tokens, and attention compares every token with every token: "
+        f"{mono(f'{count + 1}² = {whole(cost.token_pairs(count + 1))}')} pairs. Were each pixel a token, it would be "
+        f"{mono(whole(cost.token_pairs(height * width + 1)))}.")
     middle = look.middle
     row, column = divmod(middle, cols)
     body = f"""
@@ -40,7 +40,7 @@ answer = patch.flatten()[0].item()  # its first number: red, top left
         "story": story, "view": "patches",
         "equation": f"patch {live('patch')} = rows {live('rows')} , columns {live('columns')} &nbsp;→&nbsp; "
                     f"x = [{live('first', kind='')}, … ] &nbsp; {3 * patch * patch} numbers",
-        "attempt": "halve the patch side with the slider. The tokens grow by four, the pairs by sixteen. "
+        "attempt": "halve the patch side with the slider: about four times as many tokens, about sixteen times as many pairs. "
                    "Then measure: does the time grow as the pairs do?",
         "data": {
             **pixels(look), "sizes": [size_row(look.config, size) for size in other_sizes(look)],
@@ -83,7 +83,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
         else:
             growth = cost.flops(config, patch_size=size).total / cost.flops(config, patch_size=known[0]).total
             seconds = known[1] * growth
-        done.append({"patch": size, "tokens": tokens, "seconds": seconds, "measured": tokens <= MOST_TOKENS})
+        done.append({"patch": size, "tokens": tokens, "pairs": cost.token_pairs(tokens), "seconds": seconds, "measured": tokens <= MOST_TOKENS})
     yield {"rows": done, "progress": 1}
 
 

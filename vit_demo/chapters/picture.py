@@ -17,21 +17,24 @@ def scene(look: Look) -> dict:
     scale, mean, std = pixel_constants(look.classifier.processor)
     resized = image.size != (width, height)
     kept = height * width / (image.width * image.height)
+    squashed = abs(image.width * height / (image.height * width) - 1) > 0.02
     story = (
-        f"Your file has {mono(f'{image.width} × {image.height}')} pixels. "
-        + (f"The model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
-           + (f": {mono(percent(kept))} as many pixels are left. " if kept < 1 else ". ") if resized
-           else "That is just the size that this model was made for, so nothing is resized. ")
-        + f"Each pixel is three numbers from 0 to 255: red, green and blue. They are divided by "
+        f"Your file has {mono(f'{image.width} × {image.height}')} pixels"
+        + (f"; the model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
+           + (" and squashed into that shape" if squashed else "")
+           + (f", which leaves {mono(percent(kept))} of its pixels. " if kept < 1 else ". ") if resized
+           else ", just what this model was made for. ")
+        + f"Each pixel is three numbers from 0 to 255, red, green and blue, that are divided by "
         f"{mono(f'{1 / scale:.0f}')}, then shifted and stretched so that typical values lie around 0. "
         f"These {mono(whole(3 * height * width))} numbers are all that the model ever knows of your picture.")
-    row, column = height * 2 // 5, width // 2
+    row, column = (look.patch * place for place in divmod(look.middle, look.trace.grid[1]))  # where the chosen patch begins
     equation = (
         f"x = (byte ÷ {1 / scale:.0f} − mean) ÷ std<br>"
         f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = "
         f"{live('value')}")
     body = f"""
-answer = pixels[0, 0, {row}, {column}].item()  # red of row {row}, column {column}
+row, column = {row}, {column}
+answer = pixels[0, 0, row, column].item()  # red
 """
     return {
         "story": story, "view": "picture", "equation": equation,

@@ -25,20 +25,20 @@ def scene(look: Look) -> dict:
     told = maths.projection_sum(look.trace.patches[middle], weight, bias, 0)
     story = (
         f"The {mono(inputs)} numbers of a patch are turned into {mono(width)} others: one for each learned filter. A filter is "
-        "laid over the patch, number on number, multiplied and summed up; a bias is added. It answers one question, such as "
-        f"“is the top brighter than the bottom?”. All patches go through the same {mono(f'{width} × {inputs}')} weights. "
-        f"Patch {live('patch', kind='')} answers filter {live('filter', kind='')} with {live('value', kind='')}.")
+        "laid over the patch, number on number, multiplied and summed up, and a bias is added: the answer to one question, such "
+        f"as “is the top brighter than the bottom?”. All patches go through the same {mono(f'{width} × {inputs}')} weights; "
+        f"patch {live('patch', kind='')} answers filter {live('filter', kind='')} with {live('value', kind='')}.")
     body = f"""
-row, column, size = {middle // look.trace.grid[1]}, {middle % look.trace.grid[1]}, {look.patch}
+row, column, size, filter = {middle // look.trace.grid[1]}, {middle % look.trace.grid[1]}, {look.patch}, 0
 x = pixels[0, :, row * size:(row + 1) * size, column * size:(column + 1) * size].flatten()
 layer = model.vit.embeddings.patch_embeddings.projection
-answer = (layer.weight.flatten(1)[0] @ x + layer.bias[0]).item()  # filter 0
+answer = (layer.weight.flatten(1)[filter] @ x + layer.bias[filter]).item()
 """
     return {
         "story": story, "view": "projection",
         "equation": f"z{live('index', kind='w')} = Σ w·x + b = {live('terms', kind='')} + {live('bias')} = {live('result')}",
         "attempt": "walk through the filters with the slider. Which ones look for colour, which for edges? "
-                   f"The first 8 components below hold {first} of what all {width} filters can tell apart.",
+                   f"The first 8 components hold {first} of what all {width} filters can tell apart.",
         "data": {
             **pixels(look), "dimensions": width, "shown": shown,
             "weight": pack(weight[:shown], "f32"), "bias": pack(bias[:shown], "f32"),

@@ -113,7 +113,14 @@ def percent(share: float, exact: bool = False) -> str:
 
 
 def number(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    """With a true minus, and none before a zero. The same rule as in web/vit.js."""
+    text = f"{value:.{digits}f}"
+    return text.replace("-", MINUS if float(text) else "")
+
+
+def a(label: str) -> str:
+    """With its article: a cat, an airplane. The same rule as in web/vit.js."""
+    return f"{'an' if label[:1].lower() in tuple('aeiou') else 'a'} {label}"
 
 
 def whole(value: int) -> str:

@@ -24,11 +24,11 @@ def scene(look: Look) -> dict:
     (rows, cols), similarity = look.trace.grid, positions.position_similarity(made.positions, look.trace.grid)
     beside, anywhere = positions.neighbour_similarity(similarity)
     story = (
-        f"Attention sees a bag of tokens, without any order. So each place in the grid has a learned vector of {mono(width)} "
+        f"Attention sees a bag of tokens, without any order, so each place in the grid has a vector of {mono(width)} "
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
-        f"to no patch, starts the same for every picture, and collects what is needed for the answer. Nobody told the model "
-        f"which places are neighbours; it learned it: the vectors of places side by side have cosine {mono(number(beside))} on "
-        f"average, those of any two places {mono(number(anywhere))}.")
+        f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
+        f"Neighbours have vectors that are alike: side by side their cosine is {mono(number(beside))} on "
+        f"average, for any two places {mono(number(anywhere))}.")
     body = f"""
 positions = torch.nn.functional.normalize(model.vit.embeddings.position_embeddings[0, 1:], dim=-1)
 grid = positions.reshape({rows}, {cols}, -1)

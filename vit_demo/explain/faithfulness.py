@@ -111,6 +111,11 @@ def overlap(marked: Tensor, scores: Tensor) -> float:
     return (marked & best).sum().item() / max((marked | best).sum().item(), 1)
 
 
+def overlap_by_chance(marked: int, count: int) -> float:
+    """The overlap of two random choices of as many patches, whose common part has marked²/count on average."""
+    return marked / (2 * count - marked)
+
+
 def bootstrap_interval(values: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """(M,) one number a picture -> percentile interval of their mean (Efron 1979)."""
     generator = torch.Generator().manual_seed(seed)

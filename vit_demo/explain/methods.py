@@ -16,22 +16,34 @@ class Method(NamedTuple):
 
     map: Callable[..., Tensor]  # (model, pixel_values (1,C,S,S), target (K,)) -> (N,); slow ones also take progress=
     title: str
+    says: str  # what it does, in half a sentence
     source: str
+    unit: str
     signed: bool  # numbers below 0 speak against the target
     by_class: bool  # follows the target; otherwise the same for every class
     slow: bool  # many forwards
 
 
+LOGIT = "change of the logit"
 METHODS = {
-    "attention": Method(attention_map, "Raw attention", "arXiv:1706.03762", False, False, False),
-    "rollout": Method(rollout_map, "Attention rollout", "arXiv:2005.00928", False, False, False),
-    "chefer": Method(chefer_map, "Chefer's gradient rule", "arXiv:2103.15679", False, True, False),
-    "gradcam": Method(gradcam_map, "Grad-CAM", "arXiv:1610.02391", True, True, False),
-    "cdam": Method(cdam_map, "Class-discriminative attention", "arXiv:2312.02364", True, True, False),
-    "integrated gradients": Method(integrated_map, "Integrated gradients", "arXiv:1703.01365", True, True, True),
-    "occlusion": Method(occlusion_map, "Drop one patch", "arXiv:1311.2901", True, True, True),
-    "shapley": Method(shapley_map, "Shapley values", "arXiv:1705.07874", True, True, True),
-    "presence": Method(presence_map, "Integrated presence", "this app, after arXiv:1703.01365", True, True, True),
+    "attention": Method(attention_map, "Raw attention", "where the class token looks in the last layer, the mean of its heads; the same for every class",
+                        "Vaswani et al. 2017, arXiv:1706.03762", "share of attention", False, False, False),
+    "rollout": Method(rollout_map, "Attention rollout", "attention multiplied through all layers, with the residual path as half of each; the same for every class",
+                      "Abnar & Zuidema 2020, arXiv:2005.00928", "share of attention", False, False, False),
+    "chefer": Method(chefer_map, "Chefer's gradient rule", "attention that would raise the class if there were more of it (gradient × attention, below 0 cut), summed up through the layers",
+                     "Chefer et al. 2021, arXiv:2103.15679", "relevance", False, True, False),
+    "gradcam": Method(gradcam_map, "Grad-CAM", "the last layer's tokens, each of their numbers weighted by how it moves the class on average; the paper cuts below 0, here both signs are shown",
+                      "Selvaraju et al. 2017, arXiv:1610.02391", "token × mean gradient", True, True, False),
+    "cdam": Method(cdam_map, "Class-discriminative attention", "each token of the last layer times its own gradient",
+                   "Brocki et al. 2023, arXiv:2312.02364", "token × gradient", True, True, False),
+    "integrated gradients": Method(integrated_map, "Integrated gradients", "the picture is faded in from the mean colour, and each pixel's share of the change summed up",
+                                   "Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True),
+    "occlusion": Method(occlusion_map, "Drop one patch", "what the class loses when this patch alone is dropped",
+                        "after Zeiler & Fergus 2013, arXiv:1311.2901", LOGIT, True, True, True),
+    "shapley": Method(shapley_map, "Shapley values", "what a patch adds on average, when patches come in random orders",
+                      "Lundberg & Lee 2017, arXiv:1705.07874", LOGIT, True, True, True),
+    "presence": Method(presence_map, "Integrated presence", "all patches are faded in together, from dropped to fully looked at, and each one's share of the change summed up",
+                       "this app, after Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True),
 }
 
 RANDOM = "random"  # the order that every map must beat

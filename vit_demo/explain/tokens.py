@@ -2,7 +2,7 @@
 
 A token is dropped after it got its position, so the rest stay where they were. Attention has no fixed length, so the
 model simply runs on a shorter sequence; the answer equals a full run in which nobody may attend to the dropped tokens
-(as in Naseer et al. 2021, arXiv:2105.10497, and Covert et al. 2023, arXiv:2206.05282).
+(as in Jain et al. 2022, arXiv:2204.08945, and Covert et al. 2023, arXiv:2206.05282).
 
 Legend: B pictures or masks, N patches, T = N + 1 tokens, D width, K classes.
 """

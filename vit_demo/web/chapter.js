@@ -3,14 +3,18 @@
   const { h } = vit;
 
   vit.ribbon = (element, props, trigger, watch) => {
+    const go = (chapter) => vit.steps.ask([trigger, { chapter }]);
+    addEventListener("popstate", () => { const back = +new URL(location.href).searchParams.get("chapter"); if (back) { vit.address({ chapter: back }); go(back); } });
     const draw = () => {
       const ribbon = props.value;
       if (!ribbon) return;
       vit.address({ chapter: ribbon.chapter });
-      const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("h1", { class: "unseen" }, "ViT Demo"), h("ol", {},
+      const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("h1", { class: "unseen" }, "ViT Demo"),
+        h("button", { type: "button", class: "skip", onclick: () => document.querySelector(".chapter h2")?.focus() }, "to the chapter"), h("ol", {},
         ...ribbon.stations.map(([name, shape], index) => h("li", {}, h("button", { type: "button", "data-chapter": index + 1, "data-key": `chapter-${index}`,
-          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => vit.steps.ask([trigger, { chapter: index + 1 }]) },
+          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => go(index + 1) },
           h("b", {}, name), h("span", { class: "mono" }, shape))))));
+      vit.roving([...list.querySelectorAll("li button")], ribbon.chapter - 1);
       vit.replace(element, list);
       const lit = list.querySelector("[aria-current]");
       if (lit) list.scrollLeft = lit.offsetLeft - list.clientWidth / 2 + lit.clientWidth / 2;
@@ -30,13 +34,14 @@
         frame.stop();
         card.querySelectorAll(".progress").forEach((bar) => { bar.style.visibility = "hidden"; });
       } }, "stop")));
+      const check = vit.check([scene.check, ...(scene.also ?? [])]);
       const root = h("article", { class: "vit chapter", "data-number": scene.number },
         h("p", { class: "eyebrow" }, `Chapter ${scene.number} of ${scene.of}`),
         h("h2", { tabindex: -1 }, scene.title),
         markup("p", "story", scene.story), card, busy,
         scene.equation ? markup("div", "equation mono", scene.equation) : null,
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
-        vit.check([scene.check, ...(scene.also ?? [])]),
+        check.node,
         h("nav", { class: "onward", "aria-label": "chapters" },
           scene.before ? h("button", { type: "button", onclick: () => vit.steps.ask([trigger, { chapter: scene.number - 1 }]) }, `‹ ${scene.before}`) : h("span", {}),
           scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.steps.ask([trigger, { chapter: scene.number + 1 }]) }, `${scene.after} ›`) : h("span", {})));
@@ -48,6 +53,7 @@
         serial: ++serial,
         /** Fill the numbers in the text that hang on the chosen patch, layer or head. */
         say: (live) => { for (const [name, text] of Object.entries(live)) root.querySelectorAll(`[data-live="${name}"]`).forEach((node) => { node.textContent = text; }); },
+        recode: check.recode,
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
         ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
         stop: () => { frame.line.forget(); if (frame.line.busy) { frame.asked = null; trigger("stop", {}); frame.line.free(); } },
@@ -82,12 +88,22 @@
     return node;
   }
 
-  /** Code that reproduces shown numbers, folded away. */
+  /**
+   * Code that reproduces shown numbers, folded away. recode(index, "layer, head = 2, 1", says) puts in what the reader has chosen
+   * since: the line that begins with the same names is replaced, and what the number is said to be.
+   */
   vit.check = (several) => {
     const parts = several.map(({ code, says }) => {
-      const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(code).then(() => { copy.textContent = "copied"; }) }, "copy");
-      return [h("p", { class: "quiet" }, says), h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, h("code", {}, code)))];
+      const told = h("p", { class: "quiet" }, says), lines = h("code", {}, code);
+      const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(lines.textContent).then(() => { copy.textContent = "copied"; }) }, "copy");
+      return { told, lines, node: [told, h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, lines))] };
     });
-    return h("details", { class: "check" }, h("summary", {}, "Check it yourself"), ...parts.flat());
+    function recode(index, line, says) {
+      const { told, lines } = parts[index], names = line.slice(0, line.indexOf("=") + 1);
+      const code = lines.textContent.split("\n").map((old) => (old.startsWith(names) ? line : old)).join("\n");
+      if (lines.textContent !== code) lines.textContent = code;
+      if (told.textContent !== says) told.textContent = says;
+    }
+    return { node: h("details", { class: "check" }, h("summary", {}, "Check it yourself"), ...parts.flatMap((part) => part.node)), recode };
   };
 })();

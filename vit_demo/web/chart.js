@@ -1,5 +1,5 @@
 // Small charts: lines over a few points, with a scale that says its unit. SVG, no library.
-vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark }) => {
+vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level }) => {
   const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44, right = 90; // narrower where the screen is, so that words stay readable
   const last = x[x.length - 1] || 1, first = x[0];
   const px = (v) => left + ((W - left - right) * (v - first)) / (last - first || 1);
@@ -19,9 +19,17 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
       h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
       end && name ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
   });
-  const labels = x.map((v, i) => (i % Math.ceil(x.length / 7) ? null : h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v)));
+  const ticks = last <= 1 ? [0, 0.25, 0.5, 0.75, 1] : x.filter((_, i) => i % Math.ceil(x.length / 7) === 0);
+  const labels = ticks.map((v) => h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v));
   const text = series.map((s) => `${s.name}: ${s.points.map((p) => format(p.mean ?? p)).join(", ")}`).join("; ");
   return h("figure", {}, h("svg", { class: "chart", viewBox: `0 0 ${W} ${H + 16}`, role: "img", "aria-label": `${unit}. ${text}` }, ...marks, ...labels,
-    mark === undefined ? null : h("line", { class: "now", x1: px(mark), x2: px(mark), y1: 8, y2: H - 8 }), ...drawn),
+    mark === undefined ? null : h("line", { class: "now", x1: px(mark), x2: px(mark), y1: 8, y2: H - 8 }),
+    level ? h("g", {}, h("line", { class: "level", x1: left, x2: W - right, y1: py(level.at), y2: py(level.at) }), h("text", { x: W - right, y: py(level.at) - 4, "text-anchor": "end" }, level.name)) : null, ...drawn),
     h("figcaption", {}, unit + (progress < 1 ? " …" : "")));
+};
+
+/** The next round number above, whose half is round too: where an axis ends. */
+vit.nice = (most) => {
+  const unit = 10 ** Math.floor(Math.log10(most || 1));
+  return unit * [1, 2, 4, 6, 8, 10].find((n) => n * unit >= most);
 };

@@ -9,7 +9,7 @@
   vit.picture = ({ src, rows, cols, alt, quiet = false, pick }) => {
     const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
     const light = h("g", { class: "veil" });
-    const colour = h("g", { class: "tint" });
+    const colour = h("g", { class: "tint" }), rings = h("g", { class: "rings" });
     const lines = h("path", { class: "lines", d: gridPath(rows, cols) });
     const chosen = h("rect", { class: "chosen", width: 1, height: 1 });
     const pointed = h("rect", { class: "pointed", width: 1, height: 1 });
@@ -17,7 +17,7 @@
       class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: quiet ? undefined : 0,
       role: quiet ? "img" : "application", "aria-roledescription": quiet ? undefined : "picture in patches",
       "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first${pick ? ", Enter takes a patch away or puts it back" : ""}.`,
-    }, image, light, colour, lines, pointed, chosen);
+    }, image, light, colour, lines, rings, pointed, chosen);
 
     const at = (event) => {
       const box = node.getBoundingClientRect();
@@ -58,6 +58,7 @@
 
     /** Light, not paint: full weight leaves a patch as it is, no weight veils it towards the paper. */
     function veil(weights, max) {
+      colour.replaceChildren();
       while (light.childNodes.length < rows * cols) {
         const i = light.childNodes.length;
         light.append(h("rect", { x: i % cols, y: Math.floor(i / cols), width: 1.01, height: 1.01 }));
@@ -71,7 +72,9 @@
       colour.replaceChildren(...Array.from(values, (v, i) => h("rect", { x: i % cols, y: Math.floor(i / cols), width: 1.01, height: 1.01,
         class: v > 0 ? "for" : "against", style: `opacity:${0.6 * Math.abs(v) / (peak || 1)}` })));
     }
-    return { node, veil, tint, show: (href) => image.setAttribute("href", href) };
+    /** Frames around patches, beside the one that is chosen. */
+    const ring = (patches) => rings.replaceChildren(...patches.map((i) => h("rect", { x: (i % cols) + 0.06, y: Math.floor(i / cols) + 0.06, width: 0.88, height: 0.88 })));
+    return { node, veil, tint, ring, show: (href) => image.setAttribute("href", href) };
   };
 
   function gridPath(rows, cols) {
@@ -119,10 +122,12 @@
   };
 
   /** A token is a strip of cells: the same picture of a vector wherever it appears. kind: patch, cls or position. */
-  vit.strip = (values, { kind = "patch", cells = 48, max, label } = {}) => {
+  vit.strip = (values, { kind = "patch", cells = Math.min(values.length, 192), max, label } = {}) => {
     const canvas = h("canvas", { class: `strip ${kind}`, width: cells, height: 1, role: "img", "aria-label": label ?? "a vector, drawn as a strip of cells" });
+    let painted = false;
     canvas.paint = (vector, top) => {
       const pen = canvas.getContext("2d");
+      painted = true;
       const up = vit.tone("strength"), down = vit.tone("against");
       const peak = top || Math.max(...vector.map(Math.abs)) || 1;
       pen.clearRect(0, 0, cells, 1);
@@ -131,7 +136,10 @@
         pen.globalAlpha = Math.min(1, Math.abs(value)); pen.fillStyle = value > 0 ? up : down; pen.fillRect(i, 0, 1, 1);
       }
     };
-    requestAnimationFrame(() => canvas.paint(values, max));
+    requestAnimationFrame(() => { if (!painted) canvas.paint(values, max); });
     return canvas;
   };
+
+  /** From where on a strip of tokens has its full colour: the same in every chapter that draws these tokens. */
+  vit.full = (tokens) => 0.6 * tokens.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
 })();

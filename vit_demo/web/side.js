@@ -41,16 +41,17 @@
   }
 
   function samples(side, verdicts, trigger) {
-    return h("div", { class: "samples", role: "group", "aria-label": "sample pictures with their true labels" },
+    const box = h("div", { class: "samples", role: "group", "aria-label": "sample pictures with their true labels" },
       ...side.samples.map(({ src, label }, index) => {
         const verdict = verdicts[index];
-        const mark = verdict === undefined ? "" : verdict ? " ✓" : " ✗";
         return h("button", { type: "button", "data-sample": index, "data-key": `sample-${index}`, "aria-pressed": index === side.sample ? "true" : "false",
-          "aria-label": `sample ${index}, true label ${label}${verdict === undefined ? "" : verdict ? ", the model is right" : ", the model is wrong"}`,
+          title: label, "aria-label": `sample ${index}, true label ${label}${verdict === undefined ? "" : verdict ? ", the model is right" : ", the model is wrong"}`,
           onclick: () => vit.steps.ask([trigger, { sample: index }]) },
-          h("img", { src, alt: "", width: 32, height: 32 }), h("span", { class: verdict === false ? "wrong" : "" }, label + mark));
+          h("img", { src, alt: "", width: 32, height: 32 }), verdict === undefined ? null : h("span", { class: verdict ? "" : "wrong", "aria-hidden": "true" }, verdict ? "✓" : "✗"));
       }),
-      h("button", { type: "button", class: "own", "data-key": "own", "aria-label": "a picture of your own", onclick: () => document.querySelector("#upload input[type=file]")?.click() },
-        h("b", { "aria-hidden": "true" }, "+"), h("span", {}, "yours")));
+      h("button", { type: "button", class: "own", title: "your own", "data-key": "own", "aria-label": "a picture of your own", onclick: () => document.querySelector("#upload input[type=file]")?.click() },
+        h("b", { "aria-hidden": "true" }, "+")));
+    vit.roving([...box.children], side.sample ?? 0);
+    return box;
   }
 })();

@@ -4,10 +4,10 @@ vit.views.attention = (card, data, frame) => {
   const { rows, cols, layers, heads } = data;
   const count = rows * cols, tokens = count + 1;
   const all = data.all && vit.unpack(data.all);
-  let rest = data.cls && { token: 0, row: vit.unpack(data.cls) }; // of a large model: one token's row in every head
+  let rest = data.row && { token: data.token, row: vit.unpack(data.row) }; // of a large model: one token's row in every head
   const opened = ({ layer, one, query, key, places, explained }) => ({ layer, one: one && vit.unpack(one), query: vit.unpack(query), key: vit.unpack(key), places: vit.unpack(places), explained });
   let here = opened(data);
-  let fromCls = true, picked = null; // a pair [token that looks, token looked at] that the reader has chosen
+  let fromCls = false, picked = null; // a pair [token that looks, token looked at] that the reader has chosen
 
   /** The row of weights (T) that `token` gives in one head; null while that layer is not here. */
   function row(layer, head, token) {
@@ -19,7 +19,9 @@ vit.views.attention = (card, data, frame) => {
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
   const scale = vit.scale("weight of one patch");
   const caption = h("figcaption", { class: "mono" });
-  const asker = vit.choice("who looks", ["CLS looks", "the chosen patch looks"], 0, (i) => { fromCls = i === 0; picked = null; draw(); });
+  const blank = new Float32Array(data.width), part = (label) => ({ name: h("span"), strip: vit.strip(blank, { label }), sum: h("span", { class: "mono" }) });
+  const parts = { query: part("the query"), key: part("the key"), product: part("the products, number by number") };
+  const asker = vit.choice("who looks", ["the chosen patch looks", "CLS looks"], 0, (i) => { fromCls = i === 1; picked = null; draw(); });
   const thumbs = [];
   const grid = h("div", { class: "thumbs", style: `--columns: ${heads * Math.max(1, Math.floor(6 / heads))}; --narrow: ${heads}`, role: "group", "aria-label": "layers and heads" });
   for (let layer = 0; layer < layers; layer++) for (let head = 0; head < heads; head++) {
@@ -31,8 +33,10 @@ vit.views.attention = (card, data, frame) => {
   }
   vit.roving(thumbs.map(({ button }) => button), Math.min(vit.state.layer, layers - 1) * heads + Math.min(vit.state.head, heads - 1));
   card.append(vit.bank(), h("div", { class: "tools" }, asker), h("div", { class: "row" },
-    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))));
+    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))),
+  h("div", { class: "below" }, h("h3", {}, "One pair, worked out"), ...Object.values(parts).map(({ name, strip, sum }) => h("div", { class: "part worked" }, name, strip, sum))));
 
+  if (vit.state.layer >= layers || vit.state.head >= heads) vit.set({ layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) });
   const looks = () => (fromCls ? 0 : vit.active() + 1);
   /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and what it looks at most. */
   function paired() {
@@ -44,14 +48,14 @@ vit.views.attention = (card, data, frame) => {
   function pair(token, other) {
     picked = [token, other];
     fromCls = token === 0;
-    asker.mark(fromCls ? 0 : 1);
+    asker.mark(fromCls ? 1 : 0);
     vit.set(fromCls ? { hover: null } : { patch: token - 1, hover: null });
   }
   const more = vit.attentionMore(data, frame, { row, looks, pair, paired, here: () => here });
   card.append(more);
 
   const pick = (layer, head) => vit.set({ layer, head });
-  let wanted = { layer: data.layer, token: 0 };
+  let wanted = { layer: data.layer, token: data.token };
   /** Another layer's queries and keys come when it is chosen; a large model's weights too, when a patch is chosen, not pointed at. */
   function fetch(layer, token) {
     if (all || vit.state.hover !== null) token = wanted.token;
@@ -89,17 +93,26 @@ vit.views.attention = (card, data, frame) => {
     const best = patches.indexOf(max);
     const other = paired()[1];
     caption.textContent = `${name(token)} → ${name(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
-    const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "The class token" : vit.where(token - 1).text.split(" · token")[0].replace("patch", "Patch"),
+    const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
       most: percent(max), target: vit.where(best).text.split(" · token")[0], weight: percent(weights[other]) };
     if (layer === here.layer) {
       const width = data.width, a = (head * tokens + token) * width, b = (head * tokens + other) * width;
-      let dot = 0;
-      for (let i = 0; i < width; i++) dot += here.query[a + i] * here.key[b + i];
+      const query = here.query.subarray(a, a + width), key = here.key.subarray(b, b + width), product = query.map((v, i) => v * key[i]);
+      const dot = product.reduce((sum, v) => sum + v, 0), peak = (values) => Math.max(...values.map(Math.abs));
       Object.assign(sure, { dot: number(dot), score: number(dot / Math.sqrt(width)) });
+      for (const [which, values, text] of [["query", query, `query, ${name(token)}`], ["key", key, `key, ${name(other)}`], ["product", product, "multiplied"]]) {
+        parts[which].name.textContent = text;
+        parts[which].sum.textContent = which === "product" ? `sum ${number(dot)}` : `±${number(peak(values))}`;
+        parts[which].strip.paint(values, peak(values));
+      }
     } else Object.assign(sure, { dot: "…", score: "…" });
     const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
-    sure.mix = order.map((t) => `${number(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
+    sure.mix = order.map((t) => `${percent(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
     frame.say(sure);
+    frame.recode(0, `layer, head, token, key = ${layer}, ${head}, ${token}, ${other}  # counted from 0; token 0 is CLS`,
+      `The weight that ${name(token)} gives to ${name(other)} in layer ${layer + 1}, head ${head + 1}: ${percent(weights[other])}.`);
+    if (layer === here.layer) frame.recode(1, `layer, head, width = ${layer}, ${head}, ${data.width}  # counted from 0`,
+      `The share of variance that the plane of queries and keys shows, layer ${layer + 1}, head ${head + 1}: ${percent(here.explained[head])}.`);
     more.draw();
   }
   vit.follow(card, draw);

@@ -24,19 +24,19 @@ vit.views.decision = (card, data, frame) => {
   };
   const asked = { what: "map", wanted: data.order[0], against: -1, method: data.default };
   const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "What spoke for the class" });
-  const scale = vit.scale("this patch speaks against … for it");
+  const scale = h("div");
   const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
-  const about = (name) => data.methods.find((method) => method[0] === name)[2];
+  const method = (name) => { const [, , about, unit, byClass] = data.methods.find(([other]) => other === name); return { about, unit, byClass }; };
   const measured = (name) => {
     const { model, pictures, scores } = data.measured;
-    if (!scores?.[name]) return "";
-    const said = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
-    return ` On average over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}: ${said(scores[name])}; a random order ${said(scores.random)}.`;
+    if (!scores?.[name] || asked.wanted !== data.order[0] || asked.against >= 0) return ""; // they were measured for the answer that was given
+    const told = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
+    return ` On average over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
   };
   let values = null;
 
   function ask() {
-    note.textContent = about(asked.method);
+    note.textContent = method(asked.method).about;
     bar.style.visibility = "visible"; bar.firstChild.style.width = "3%";
     frame.ask(asked, (reply) => {
       bar.firstChild.style.width = `${100 * reply.progress}%`;
@@ -44,31 +44,43 @@ vit.views.decision = (card, data, frame) => {
       bar.style.visibility = "hidden";
       values = vit.unpack(reply.values);
       const peak = Math.max(...values.map(Math.abs));
-      view.tint(values, peak);
-      scale.classList.toggle("both", reply.signed);
-      scale.ends(reply.signed ? `−${number(peak, 3)}` : "0", number(peak, 3));
+      const { about, unit, byClass } = method(reply.method);
+      const legend = vit.scale(byClass ? `${reply.signed ? "against … for" : "for"} · ${unit}` : unit);
+      if (byClass) view.tint(values, peak); else view.veil(values, peak);
+      legend.classList.toggle("both", reply.signed);
+      legend.ends(reply.signed ? `−${number(peak, 3)}` : "0", number(peak, 3));
+      scale.replaceChildren(legend);
       const line = (name, points, tone) => ({ name, points, tone });
-      const chart = (unit, which) => vit.lines({ x: reply.shares, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "other")] });
-      plot.replaceChildren(chart("with the best patches only, ever more of them", reply.insertion), chart("with the best patches taken away", reply.deletion));
-      note.textContent = `${about(reply.method)}. Faithfulness on this picture (insertion − deletion area): ${number(reply.score[0])}, a random order gets ${number(reply.score[1])}.${measured(reply.method)}`;
+      const chart = (unit, which) => vit.lines({ x: reply.shares, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "random")] });
+      plot.replaceChildren(chart(`insertion: ${said()} with the best share of the patches only`, reply.insertion), chart(`deletion: ${said()} with the best share taken away`, reply.deletion));
+      note.textContent = `${about} Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(reply.method)}`;
       draw();
     });
   }
+  const said = () => { const name = (index) => data.names[data.order.indexOf(index)]; return asked.against < 0 ? `p(${name(asked.wanted)})` : `p(${name(asked.wanted)} of the two)`; };
   const draw = () => { caption.textContent = values ? `patch ${vit.active()}: ${number(values[vit.active()], 3)}` : "…"; };
 
   const classes = data.order.map((index, i) => [String(index), data.names[i]]);
-  card.append(h("div", { class: "softmax" }, slider, table), h("p", { class: "quiet" }, "The temperature divides the logits before softmax (Guo et al. 2017, arXiv:1706.04599)."), data.none ? meter(data.none) : "",
+  const against = select("and not", [["-1", "any other"], ...classes], "-1", (v) => { asked.against = +v; ask(); });
+  /** A class is not asked for against itself. */
+  function why(wanted) {
+    asked.wanted = wanted;
+    if (asked.against === wanted) { asked.against = -1; against.querySelector("select").value = "-1"; }
+    against.querySelectorAll("option").forEach((option) => { option.hidden = option.disabled = +option.value === wanted; });
+  }
+  why(asked.wanted);
+  card.append(h("div", { class: "softmax" }, slider, table), h("p", { class: "quiet" }, "The temperature divides the logits before softmax (Guo et al. 2017, arXiv:1706.04599)."), meter(data.none),
     h("div", { class: "below" }, h("h3", {}, "What in the picture spoke for it?"),
-      h("div", { class: "tools" }, select("why", classes, String(asked.wanted), (v) => { asked.wanted = +v; ask(); }),
-        select("and not", [["-1", "any other"], ...classes], "-1", (v) => { asked.against = +v; ask(); }),
+      h("div", { class: "tools" }, select("why", classes, String(asked.wanted), (v) => { why(+v); ask(); }), against,
         select("method", data.methods.map(([name, title]) => [name, title]), asked.method, (v) => { asked.method = v; ask(); })),
       h("div", { class: "row" }, h("figure", {}, view.node, bar, scale, caption), h("div", {}, plot, note))));
   /** How far the picture is from all classes: the share of held-out pictures that are nearer to one. */
-  function meter({ energy, share }) {
-    return h("div", { class: "below" }, h("h3", {}, "Is it any of them at all?"),
+  function meter(found) {
+    const share = found?.share;
+    return h("div", { class: "below" }, h("h3", {}, "Is it any of them at all?"), ...(found ? [
       h("div", { class: "meter", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": Math.round(100 * share), "aria-label": "none of the classes" }, h("i", { style: `left:${100 * share}%` })),
-      h("div", { class: "ends" }, h("span", {}, "clearly one of them"), h("span", { class: "mono" }, percent(share)), h("span", {}, "like none of them")),
-      h("p", { class: "quiet" }, `energy ${number(energy)} = −log Σ e^logit, higher than that of ${percent(share)} of held-out pictures (Liu et al. 2020, arXiv:2010.03759)`));
+      h("div", { class: "ends" }, h("span", {}, "clearly one of them"), h("span", {}, "like none of them"))] : []),
+      h("p", { class: "quiet" }, data.none_says));
   }
 
   shares();

@@ -7,12 +7,14 @@ vit.views.depth = (card, data, frame) => {
   const brightest = best.reduce((a, b) => Math.max(a, b), 0);
   const steps = [...Array(layers + 1).keys()];
 
-  const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches say ${data.label} by themselves` });
-  const scale = vit.scale(`a patch alone says ${data.label}`);
+  const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches: read there, the answer is ${data.label}` });
+  const scale = vit.scale(`read at this patch: ${data.label}`);
   const caption = h("figcaption", { class: "mono" });
-  const lines = h("div", {}), near = vit.thumb(rows, cols), nearText = h("figcaption", {});
+  const lines = h("div", {}), near = vit.thumb(rows, cols, 22), nearText = h("figcaption", {});
   const nearScale = vit.scale("cosine");
   near.classList.add("wide");
+  near.removeAttribute("aria-hidden");
+  near.setAttribute("role", "img");
   nearScale.classList.add("both");
   nearScale.ends("−1", "1");
   const slider = vit.slider("after layer", { min: 0, max: layers, value: layers, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
@@ -24,11 +26,11 @@ vit.views.depth = (card, data, frame) => {
     h("figure", {}, view.node, scale, caption),
     h("div", {}, h("h3", {}, "the class token, read after each layer"), lines,
       h("p", { class: "quiet" }, "The logit lens: nostalgebraist 2020; for ViTs Vilas et al. 2023, arXiv:2310.18969."),
-      h("h3", { class: "later" }, "patches that are now like the chosen one"), h("figure", { class: "near" }, near, nearScale, nearText))),
+      h("h3", { class: "later" }, "patches that are now like the chosen one (as in EL-VIT: Zhou et al. 2024, arXiv:2401.12666)"), h("figure", { class: "near" }, near, nearScale, nearText))),
   h("div", { class: "below twin" },
-    vit.lines({ x: steps, top: 1.1 * Math.max(...data.norms.CLS, ...data.norms.patches), unit: "length of a token's vector, by layer", format: (v) => number(v, 0),
+    vit.lines({ x: steps, top: vit.nice(Math.max(...data.norms.CLS, ...data.norms.patches)), unit: "length of a token's vector, by layer", format: (v) => number(v, v % 1 ? 1 : 0),
       series: [{ name: "CLS", points: data.norms.CLS, tone: "token" }, { name: "patches", points: data.norms.patches }] }),
-    vit.lines({ x: steps.slice(1), top: 1.1 * Math.max(...data.added.attention, ...data.added.MLP), unit: "what a layer adds to it (mean length)", format: (v) => number(v, 0),
+    vit.lines({ x: steps.slice(1), top: vit.nice(Math.max(...data.added.attention, ...data.added.MLP)), unit: "what a layer adds to it (mean length)", format: (v) => number(v, v % 1 ? 1 : 0),
       series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "plain" }] })));
 
   const told = (token) => [0, 1, 2].filter((i) => data.top[layer][token][i] !== undefined)
@@ -51,6 +53,8 @@ vit.views.depth = (card, data, frame) => {
     near.style.visibility = row ? "" : "hidden";
     if (row) {
       near.paint(row, 1);
+      const alike = [...row.keys()].filter((i) => i !== p).sort((i, j) => row[j] - row[i]).slice(0, 3);
+      near.setAttribute("aria-label", `most like patch ${p}: ${alike.map((i) => `patch ${i}, cosine ${number(row[i])}`).join("; ")}`);
       nearText.textContent = `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}`;
     }
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });

@@ -13,39 +13,40 @@ vit.games = {
   erase(stage, data, frame) {
     const { h, percent } = vit;
     const count = data.rows * data.cols;
-    let kept = new Set(Array(count).keys()), fewest = null, mine = true;
+    let kept = new Set(Array(count).keys()), fewest = null, revealed = false; // once revealed, no score until a new start
     const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "Click a patch to take it away", pick: (patch) => {
       if (kept.has(patch)) kept.delete(patch); else kept.add(patch);
-      mine = true;
       turn();
     } });
+    const restart = (patches) => { kept = new Set(patches); revealed = false; view.ring([]); note.textContent = ""; turn(); };
     const out = h("div", { class: "result", "aria-live": "polite" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i"));
     bar.style.visibility = "hidden";
     const show = () => view.veil(Array.from({ length: count }, (_, i) => (kept.has(i) ? 1 : -0.15)), 1);
     function turn() { show(); frame.ask({ what: "erase", kept: [...kept] }, hear); }
     function hear(reply) {
       if (reply.what === "erase") {
-        const still = reply.top[0][0] === data.label;
-        if (mine && still && (fewest === null || kept.size < fewest)) fewest = kept.size;
+        const won = kept.size > 0 && reply.top[0][0] === data.label && reply.p >= data.goal;
+        if (!revealed && won && (fewest === null || kept.size < fewest)) fewest = kept.size;
         out.replaceChildren(h("p", {}, h("b", {}, `${reply.top[0][0]}, ${percent(reply.top[0][1])}`), ` with ${kept.size} of ${count} patches; ${data.label} has ${percent(reply.p)}.`),
-          h("p", { class: "quiet" }, fewest === null ? `It has not said ${data.label} yet.` : `Your fewest that still say ${data.label}: ${fewest}.`));
+          h("p", { class: "quiet" }, fewest === null ? "No score yet." : `Your fewest that still count: ${fewest}.`, revealed ? " A new start counts again." : won ? "" : " These do not count."));
       } else {
         bar.style.visibility = reply.values ? "hidden" : "visible";
         bar.firstChild.style.width = `${100 * reply.progress}%`;
         if (!reply.values) return;
         const marked = kept.size;
-        note.textContent = `The map's own best ${marked} patches and yours: ${percent(reply.overlap)} in common (intersection over union). By its order, ${reply.needed} ${reply.needed === 1 ? "patch is" : "patches are"} enough to say ${data.label}.`;
+        note.textContent = `${marked ? `The map's best ${marked} patches and yours: ${percent(reply.overlap)} in common (intersection over union); by chance it would be ${percent(reply.by_chance)}. ` : ""}By its order, ${reply.needed} ${reply.needed === 1 ? "patch is" : "patches are"} enough: they are shown now${marked < count ? ", yours are framed" : ""}.`;
+        if (!revealed) view.ring(marked < count ? [...kept] : []);
         kept = new Set(reply.order);
-        mine = false;
+        revealed = true;
         turn();
       }
     }
     const button = (text, act) => h("button", { type: "button", class: "do", onclick: act }, text);
     stage.append(h("div", { class: "row" }, h("figure", {}, view.node, bar),
-      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label}. Click, or walk with the arrow keys and press Enter. The tokens are really dropped (as in Naseer et al. 2021, arXiv:2105.10497).`),
+      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label} with ${percent(data.goal)} or more: halfway between what it says with none (${percent(data.blank)}) and with all. Click, or walk with the arrow keys and press Enter. The tokens are really dropped (Jain et al. 2022, arXiv:2204.08945).`),
         h("div", { class: "tools", style: "padding-top:12px" },
-          button("keep all", () => { kept = new Set(Array(count).keys()); turn(); }), button("keep none", () => { kept = new Set(); turn(); }),
-          button("every second", () => { kept = new Set([...Array(count).keys()].filter((i) => i % 2 === 0)); turn(); }),
+          button("keep all", () => restart(Array(count).keys())), button("keep none", () => restart([])),
+          button("every second", () => restart([...Array(count).keys()].filter((i) => i % 2 === 0))),
           button("reveal the map's choice", () => frame.ask({ what: "reveal", kept: [...kept] }, hear))), out, note)));
     turn();
   },
@@ -58,7 +59,7 @@ vit.games = {
     }
     const out = h("div", { class: "alike" });
     const ask = (layer) => frame.ask({ what: "nearest", layer }, ({ found }) => out.replaceChildren(...found.map(({ src, cosine, label }) =>
-      h("figure", {}, h("img", { src, class: "crisp", alt: `a training picture of a ${label}` }), h("figcaption", {}, label, h("br"), h("span", { class: "mono" }, number(cosine)))))));
+      h("figure", {}, h("img", { src, class: "crisp", alt: `a training picture of ${vit.a(label)}` }), h("figcaption", {}, label, h("br"), h("span", { class: "mono" }, number(cosine)))))));
     stage.append(h("p", {}, `Of ${data.bank} training pictures, those whose class token points most nearly the same way (cosine; neighbours in frozen features: Caron et al. 2021, arXiv:2104.14294).`),
       vit.slider("after layer", { min: 1, max: data.layers, value: data.layers, show: (v) => `${v} of ${data.layers}` }, ask), out);
     ask(data.layers);

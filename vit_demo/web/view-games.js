@@ -3,6 +3,8 @@ vit.games.heads = (stage, data, frame) => {
   const { h, percent, number } = vit;
   const off = new Set();
   let changes = null;
+  const legend = vit.scale("change in points with the head off");
+  legend.classList.add("both");
   const cells = [], out = h("div", { class: "result", "aria-live": "polite" }), bar = h("div", { class: "progress" }, h("i"));
   const grid = h("div", { class: "switches", style: `--columns:${data.heads}`, role: "group", "aria-label": "attention heads; press one to switch it off" });
   for (let layer = 0; layer < data.layers; layer++) {
@@ -16,6 +18,7 @@ vit.games.heads = (stage, data, frame) => {
   }
   function draw() {
     const peak = changes ? Math.max(...changes.flat().map(Math.abs), 0.001) : 1;
+    if (changes) legend.ends(`+${number(100 * peak, 1)}`, `−${number(100 * peak, 1)}`);
     cells.forEach(({ key, layer, head, cell }) => {
       const change = changes?.[layer][head];
       cell.setAttribute("aria-pressed", off.has(key) ? "true" : "false");
@@ -33,7 +36,7 @@ vit.games.heads = (stage, data, frame) => {
     }
   }
   function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, hear); }
-  stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered (after Michel et al. 2019, arXiv:1905.10650). Press to switch heads off, also several together.`),
+  stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered (after Michel et al. 2019, arXiv:1905.10650). Press to switch heads off, also several together.`), legend,
     bar, h("div", { class: "scroll" }, grid), out);
   vit.roving(cells.map(({ cell }) => cell));
   draw();
@@ -41,16 +44,17 @@ vit.games.heads = (stage, data, frame) => {
 };
 
 vit.games.duel = (stage, data, frame) => {
-  const { h, number } = vit;
+  const { h, number, percent } = vit;
   const average = () => {
     const { model, pictures, scores } = data.measured;
     if (!scores) return "";
     const rows = data.duel.filter(([name]) => scores[name]).sort((a, b) => scores[b[0]][0] - scores[a[0]][0]);
-    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}`),
+    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${pictures} test pictures, patch by patch dropped, of ${model === "bundled" ? "the bundled model" : model}`),
       h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval"].map((text) => h("th", { scope: "col" }, text)))),
         h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`].map((text) => h("td", { class: "mono" }, text)))))));
   };
-  const bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
+  const bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" }), legend = vit.scale("share of the map's own best patch");
+  legend.top(percent(1));
   let scores = null, curves = null, chosen = null;
   const players = data.duel.map(([name, title, source]) => {
     const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: title, quiet: true });
@@ -67,10 +71,10 @@ vit.games.duel = (stage, data, frame) => {
     if (!curves) return;
     const chart = (unit, rows) => vit.lines({ x: curves.shares, top: 1, unit, series: players.map((player, i) => ({ name: player.name === chosen ? "this map" : player.name === "random" ? "random" : "", points: rows[i],
       tone: player.name === chosen ? "strength" : player.name === "random" ? "random" : "other" })) });
-    plot.replaceChildren(chart("insertion: with the best patches only (up is good)", curves.insertion), chart("deletion: with the best patches gone (down is good)", curves.deletion));
+    plot.replaceChildren(chart(`insertion: p(${data.label}) with the best share only (up is good)`, curves.insertion), chart(`deletion: p(${data.label}) with the best share gone (down is good)`, curves.deletion));
   }
-  stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random gets about 0 (insertion and deletion: Petsiuk et al. 2018, arXiv:1806.07421).`),
-    bar, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
+  stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random orders get 0 on average, this one what it gets by luck (insertion and deletion: Petsiuk et al. 2018, arXiv:1806.07421).`),
+    bar, legend, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
   frame.ask({ what: "duel" }, (reply) => {
     bar.firstChild.style.width = `${100 * reply.progress}%`;
     for (const [name, map] of Object.entries(reply.maps ?? {})) {

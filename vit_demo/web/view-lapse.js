@@ -90,7 +90,7 @@ vit.lapse = (data, frame) => {
       reply.steps.slice(steps.length).forEach((step) => steps.push(step.filters ? { ...step, seen: { filters: vit.unpack(step.filters), attention: vit.unpack(step.attention), similarity: step.similarity && vit.unpack(step.similarity) } } : step));
       drawn = null;
       if (touched) draw(); else go(Math.max(0, steps.length - 1)); // while nobody has touched it, the film runs as it comes in
-      if (reply.check && !checked) proof.append(checked = vit.check([reply.check]));
+      if (reply.check && !checked) proof.append(checked = vit.check([reply.check]).node);
     } };
   }
 };

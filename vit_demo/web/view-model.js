@@ -2,6 +2,8 @@
 vit.views.model = (card, data, frame) => {
   const { h, percent } = vit;
   card.append(h("table", { class: "card-facts" }, ...data.facts.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: name === "command" ? "mono" : "" }, value)))));
+  if (data.runs.length) card.append(h("details", {}, h("summary", {}, "the runs before it, oldest first"), h("table", { class: "card-facts" },
+    ...data.runs.map(([taken, command]) => h("tr", {}, h("th", { scope: "row" }, taken), h("td", { class: "mono" }, command))))));
   const below = h("div", { class: "below measured" });
   if (data.confusion) below.append(confusion(data.confusion));
   if (data.bins.length) below.append(reliability(data.bins));
@@ -15,7 +17,7 @@ vit.views.model = (card, data, frame) => {
     const table = h("table", { class: "confusion" }, h("tr", {}, h("td"), ...labels.map((label) => h("th", { scope: "col" }, h("span", {}, label)))),
       ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, labels[i]), ...row.map((n, j) => {
         const share = n / (sums[i] || 1), strength = i === j ? share : share / worst;
-        const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of a ${labels[i]} were called ${labels[j]}, ${percent(share)}`; };
+        const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of ${vit.a(labels[i])} were called ${labels[j]}, ${percent(share)}`; };
         return h("td", { class: i === data.truth && j === data.said ? "here" : "", onpointerenter: tell, onfocus: tell,
           style: `background: color-mix(in srgb, var(${i === j ? "--strength" : "--against"}) calc(${strength.toFixed(3)} * var(--full)), var(--cell))` }, n || "");
       }))));

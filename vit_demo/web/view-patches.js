@@ -9,7 +9,7 @@ vit.views.patches = (card, data, frame) => {
   const close = h("svg", { class: "picture close", viewBox: `0 0 ${P} ${P}`, role: "img", "aria-label": "the chosen patch, enlarged" });
   const channels = h("div", { class: "channels" });
   const flat = h("div", { class: "flat", role: "img", "aria-label": "the patch laid out as one row of numbers: red, green, blue" });
-  const caption = h("figcaption", { class: "mono" });
+  const caption = h("figcaption", { class: "mono" }), scale = h("figcaption", {});
 
   function draw() {
     const p = vit.active(), { row, column } = vit.where(p);
@@ -32,15 +32,17 @@ vit.views.patches = (card, data, frame) => {
     });
     channels.replaceChildren(...(P <= 8 ? tables : [h("p", { class: "quiet" }, `${P} × ${P} × 3 values: too many to print, all of them are in the strip`)]));
     const peak = Math.max(...values.map(Math.abs));
-    flat.replaceChildren(...values.map((v, i) => h("i", { class: `c${Math.floor(i / (P * P))}`, style: `height:${4 + 96 * Math.abs(v) / peak / 2}%; ${v < 0 ? "top:50%" : "bottom:50%"}; left:${(100 * i) / values.length}%; width:${Math.max(0.05, 100 / values.length - (P <= 8 ? 0.5 : 0))}%` })));
+    flat.replaceChildren(...values.map((v, i) => h("i", { class: `c${Math.floor(i / (P * P))}`, style: `height:${50 * Math.abs(v) / (peak || 1)}%; ${v < 0 ? "top:50%" : "bottom:50%"}; left:${(100 * i) / values.length}%; width:${Math.max(0.05, 100 / values.length - (P <= 8 ? 0.5 : 0))}%` })));
     caption.textContent = vit.where(p).text;
     frame.say({ patch: p, rows: `${y0} to ${y0 + P - 1}`, columns: `${x0} to ${x0 + P - 1}`, first: values.slice(0, 4).map((v) => number(v)).join(", ") });
+    frame.recode(0, `row, column, size = ${row}, ${column}, ${P}`, `The first of the ${values.length} numbers of patch ${p}: ${number(values[0], 3)}.`);
+    scale.textContent = `bars from the middle line, 0; the longest is ${number(peak)}`;
   }
 
   card.append(h("div", { class: "row" },
     h("figure", {}, view.node, caption),
     h("figure", {}, h("h3", {}, "the chosen patch"), h("div", { class: "patchwork" }, close, channels),
-      h("h3", { class: "later" }, "laid out in a row, normalised: reds, greens, blues"), flat)), data.sizes.length ? costs() : "");
+      h("h3", { class: "later" }, "laid out in a row, normalised: reds, greens, blues"), flat, scale)), data.sizes.length ? costs() : "");
   vit.follow(card, draw);
 
   function costs() {
@@ -69,13 +71,17 @@ vit.views.patches = (card, data, frame) => {
     go.addEventListener("click", () => {
       frame.ask({ what: "time" }, ({ rows, progress }) => {
         if (progress === 1) go.textContent = "measure again";
+        const time = (s) => (s < 1 ? `${number(1000 * s, s < 0.01 ? 1 : 0)} ms` : s < 600 ? `${number(s, 1)} s` : `${number(s / 3600, 1)} h`);
         const top = Math.max(...rows.map((r) => Math.log10(r.seconds * 1e4)), 1);
         out.replaceChildren(h("div", { class: "progress" }, h("i", { style: `width:${100 * progress}%` })),
-          h("table", { class: "times" }, ...rows.map((r) => h("tr", {}, h("td", { class: "mono" }, `${r.patch} px`),
-            h("td", {}, h("span", { class: "bar" }, h("i", { class: r.measured ? "" : "guess", style: `width:${100 * Math.log10(r.seconds * 1e4) / top}%` }))),
-            h("td", { class: "mono" }, r.seconds < 1 ? `${number(1000 * r.seconds, 0)} ms` : r.seconds < 600 ? `${number(r.seconds, 1)} s` : `${number(r.seconds / 3600, 1)} h`),
-            h("td", { class: "quiet" }, r.measured ? "measured" : "extrapolated")))),
-          h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale."));
+          h("div", { class: "scroll" }, h("table", { class: "times" }, h("thead", {}, h("tr", {}, ...["patch", "pairs", "× before", "", "time", "× before", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))),
+            h("tbody", {}, ...rows.map((r, i) => h("tr", {}, h("td", { class: "mono" }, `${r.patch} px`),
+              h("td", { class: "mono" }, r.pairs.toLocaleString("en")), h("td", { class: "mono" }, i ? number(r.pairs / rows[i - 1].pairs, 1) : ""),
+              h("td", {}, h("span", { class: "bar" }, h("i", { class: r.measured ? "" : "guess", style: `width:${100 * Math.log10(r.seconds * 1e4) / top}%` }))),
+              h("td", { class: "mono" }, time(r.seconds)), h("td", { class: "mono" }, i ? number(r.seconds / rows[i - 1].seconds, 1) : ""),
+              h("td", { class: "quiet" }, r.measured ? "measured" : "extrapolated")))))),
+          h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale. While the pairs are few, all other arithmetic takes the time, and it grows with the tokens."));
+        if (progress === 1) out.firstChild.remove();
       });
     });
     return h("div", {}, h("div", { class: "tools" }, go), out);

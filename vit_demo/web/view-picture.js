@@ -3,7 +3,7 @@ vit.views.picture = (card, data, frame) => {
   const { h, number } = vit;
   const bytes = vit.unpack(data.bytes);
   const { height, width } = data;
-  let pixel = data.pixel;
+  let pixel = data.pixel, patch = null;
 
   const box = h("rect", { class: "chosen", width: 1, height: 1 });
   const seen = h("svg", { class: "picture", viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "application",
@@ -23,6 +23,7 @@ vit.views.picture = (card, data, frame) => {
         h("td", { class: "mono" }, Math.round(rgb[c])), h("td", { class: "mono" }, number(rgb[c] * data.scale, 3)),
         h("td", { class: "mono" }, number(value(c), 3))))));
     frame.say({ pixel: `row ${pixel[0]}, column ${pixel[1]}`, byte: Math.round(rgb[0]), value: number(value(0), 3) });
+    frame.recode(0, `row, column = ${pixel[0]}, ${pixel[1]}`, `The red number of the pixel in row ${pixel[0]}, column ${pixel[1]}, after resizing and normalising.`);
   }
   const move = (row, column) => { pixel = [(row + height) % height, (column + width) % width]; show(); };
   const pointed = (event) => {
@@ -32,22 +33,31 @@ vit.views.picture = (card, data, frame) => {
     if (row >= 0 && row < height && column >= 0 && column < width) move(row, column);
   };
   seen.addEventListener("pointermove", pointed);
-  seen.addEventListener("click", pointed);
+  seen.addEventListener("click", (event) => { pointed(event); choose(); });
   seen.addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
-    if (step) { event.preventDefault(); move(pixel[0] + step[0], pixel[1] + step[1]); }
+    if (step) { event.preventDefault(); move(pixel[0] + step[0], pixel[1] + step[1]); choose(); }
   });
+  /** The pixel's patch is the chosen one everywhere; a patch chosen elsewhere shows its first pixel here. */
+  function choose() {
+    patch = Math.floor(pixel[0] / data.patch) * data.cols + Math.floor(pixel[1] / data.patch);
+    vit.set({ patch, hover: null });
+  }
 
   const tiny = Math.max(...data.size) <= 64;
   card.append(h("div", { class: "pair" },
     h("figure", {}, h("div", { class: "frame" }, h("img", { src: data.original, alt: "the picture as it was given", class: tiny ? "crisp" : "" })),
       h("figcaption", {}, `your file, ${data.size[0]} × ${data.size[1]} pixels`)),
-    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel`))),
-  h("div", { class: "pixel" }, swatch, table),
+    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel`)),
+    h("div", { class: "pixel" }, swatch, table)),
   h("div", { class: "planes" }, ...["red", "green", "blue"].map((name, c) => {
     const one = bytes.subarray(c * height * width, (c + 1) * height * width), grey = new Uint8Array(3 * one.length);
     [0, 1, 2].forEach((i) => grey.set(one, i * one.length));
     return h("figure", {}, vit.bitmap(grey, height, width, `the ${name} numbers alone, as greys`), h("figcaption", {}, `${name}: ${one.length.toLocaleString("en")} numbers`));
   })));
-  show();
+  vit.follow(card, (state) => {
+    if (state.patch === patch) return;
+    patch = state.patch;
+    move(Math.floor(patch / data.cols) * data.patch, (patch % data.cols) * data.patch);
+  });
 };

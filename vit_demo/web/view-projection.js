@@ -1,6 +1,6 @@
 // Chapter 3: patch x filter, number on number; the strip of all answers; the filters' principal components.
 vit.views.projection = (card, data, frame) => {
-  const { h, number } = vit;
+  const { h, number, term } = vit;
   const { patch: P, shown, dimensions: width } = data;
   const bytes = vit.unpack(data.bytes), weight = vit.unpack(data.weight), bias = vit.unpack(data.bias), tokens = vit.unpack(data.tokens);
   const size = 3 * P * P;
@@ -8,10 +8,10 @@ vit.views.projection = (card, data, frame) => {
 
   const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "The picture" });
   const parts = h("div", { class: "product" });
-  const strip = vit.strip(tokens.subarray(0, width), { cells: Math.min(width, 192), label: "the patch as a token: one cell a filter" });
+  const strip = vit.strip(tokens.subarray(0, width), { label: "the patch as a token: one cell a filter" });
   const marker = h("i", { class: "marker" });
-  const slider = vit.slider("filter", { min: 0, max: shown - 1, value: 0, show: (i) => `${i} of ${width}` }, (i) => { filter = i; draw(); });
-  const peakAll = tokens.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+  const slider = vit.slider("filter", { min: 0, max: shown - 1, value: 0, show: (i) => `${i} of 0…${width - 1}` }, (i) => { filter = i; draw(); });
+  const full = vit.full(tokens);
 
   function draw() {
     const p = vit.active(), { row, column } = vit.where(p);
@@ -23,13 +23,14 @@ vit.views.projection = (card, data, frame) => {
     const product = w.map((v, i) => v * x[i]);
     const sum = product.reduce((a, b) => a + b, 0), value = sum + bias[filter];
     const peak = (values) => Math.max(...values.map(Math.abs));
-    const tile = (values, name) => h("figure", {}, vit.bitmap(vit.signed(values, peak(values)), P, P, name), h("figcaption", {}, name));
+    const tile = (values, name) => h("figure", {}, vit.bitmap(vit.signed(values, peak(values)), P, P, name), h("figcaption", {}, name, h("br"), h("span", { class: "mono" }, `±${number(peak(values))}`)));
     parts.replaceChildren(tile(x, "patch x"), h("b", {}, "·"), tile(w, `filter w`), h("b", {}, "="), tile(product, "w·x"), h("b", {}, "→"),
       h("p", { class: "sum mono" }, `sum ${number(sum, 3)}`, h("br"), `bias ${number(bias[filter], 3)}`, h("br"), h("strong", {}, number(value, 3))));
-    strip.paint(tokens.subarray(p * width, (p + 1) * width), peakAll);
+    strip.paint(tokens.subarray(p * width, (p + 1) * width), full);
     marker.style.left = `calc(4px + (100% - 4px) * ${(filter + 0.5) / width})`;
-    const terms = [0, 1, 2].map((i) => `${number(w[i])}·${number(x[i])}`).join(" + ");
-    frame.say({ patch: p, filter, value: number(value, 3), index: `[${filter}]`, terms: `${terms} + … (${size} terms)`, bias: number(bias[filter], 3), result: number(value, 3) });
+    const terms = [0, 1, 2].map((i) => `${term(w[i])}·${term(x[i])}`).join(" + ");
+    frame.recode(0, `row, column, size, filter = ${row}, ${column}, ${P}, ${filter}`, `What patch ${p} answers to filter ${filter}: ${number(value, 3)}, as Wx + b.`);
+    frame.say({ patch: p, filter, value: number(value, 3), index: `[${filter}]`, terms: `${terms} + … (${size} terms)`, bias: term(bias[filter], 3), result: number(value, 3) });
   }
 
   const colours = vit.unpack(data.components);
@@ -37,7 +38,8 @@ vit.views.projection = (card, data, frame) => {
     vit.bitmap(colours.subarray(i * size, (i + 1) * size), P, P, `component ${i + 1}, ${share}`), h("figcaption", { class: "mono" }, share))));
   card.append(h("div", { class: "row" }, h("figure", {}, view.node),
     h("div", {}, slider, parts, h("h3", { class: "later" }, `the token: ${width} answers`), h("div", { class: "marked" }, strip, marker),
-      h("p", { class: "quiet" }, "blue above 0, vermilion below; mid-grey in the pictures is 0"))),
-    h("div", { class: "below" }, h("h3", {}, "What the filters look for: their principal components, with the share of variance each explains (Dosovitskiy et al. 2021, Fig. 7 left)"), gallery));
+      h("p", { class: "quiet" }, `blue above 0, vermilion below, full colour from ±${number(full)} on; in the small pictures mid-grey is 0 and the strongest number is under them`))),
+    h("div", { class: "below" }, h("h3", {}, "What the filters look for: their principal components, with the share of variance each explains (Dosovitskiy et al. 2021, Fig. 7 left)"), gallery,
+      h("figcaption", {}, "each drawn at its own full strength; mid-grey is 0")));
   vit.follow(card, draw);
 };

@@ -74,14 +74,14 @@ vit.attentionMore = (data, frame, given) => {
   }
 
   function distance() {
-    const { distances, far } = data;
+    const { distances, uniform } = data;
     const holder = h("div", { class: "plot" });
     draw = () => {
       const [layer, which] = head();
-      holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: far, unit: "layer (up: mean distance in pixels)", format: (v) => number(v, 0), mark: layer + 1, height: 150,
+      holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: vit.nice(Math.max(uniform, ...distances.flat())), level: { at: uniform, name: `everywhere alike: ${number(uniform, 1)}` }, unit: "layer (up: mean distance in pixels)", format: (v) => number(v, v % 1 ? 1 : 0), mark: layer + 1, height: 150,
         series: [...Array(heads).keys()].map((i) => ({ name: i === which ? `head ${i + 1}` : "", tone: i === which ? "strength" : "other", points: distances.map((l) => l[i]) })) }));
     };
-    return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). Heads that look near act like the small filters of older networks."), holder);
+    return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). A head far below the dashed line looks near itself, as the small filters of older networks must."), holder);
   }
 
   function rollout() {
@@ -96,7 +96,7 @@ vit.attentionMore = (data, frame, given) => {
     });
     ask();
     return h("div", { class: "row" }, h("figure", {}, view.node, scale),
-      h("div", {}, h("p", { class: "quiet" }, "Attention flows through layers: multiply them all, with the residual path as half of each (Abnar & Zuidema 2020). First the heads are fused; then the weakest weights may be discarded."),
+      h("div", {}, h("p", { class: "quiet" }, "Attention flows through layers: multiply them all, each mixed with the residual path, which lets a token keep what it has (Abnar & Zuidema 2020, arXiv:2005.00928). First the heads are fused; then the weakest weights may be discarded (both after vit-explain, Gildenblat 2020)."),
         h("div", { class: "tools", style: "padding-top:12px" }, vit.choice("fuse heads by", ["mean", "max", "min"], 0, (i) => { asked.fusion = ["mean", "max", "min"][i]; ask(); })),
         vit.slider("discard weakest", { min: 0, max: 95, step: 5, value: 0, show: (v) => `${v} %` }, (v) => { asked.discard = v / 100; ask(); }), note));
   }

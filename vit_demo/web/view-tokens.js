@@ -3,30 +3,29 @@ vit.views.tokens = (card, data, frame) => {
   const { h, number, percent } = vit;
   const { rows, cols, width } = data, count = rows * cols;
   const patches = vit.unpack(data.patches), positions = vit.unpack(data.positions), cls = vit.unpack(data.cls);
-  const peak = (values) => values.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
-  const top = Math.max(peak(patches), peak(positions), peak(cls)) * 0.6;
+  const top = vit.full(patches), first = positions.subarray(0, width);
 
   const view = vit.picture({ src: data.src, rows, cols, alt: "The picture" });
-  const cells = Math.min(width, 96);
-  const strips = { x: vit.strip(patches, { cells, max: top, label: "the patch" }), p: vit.strip(positions, { cells, max: top, kind: "position", label: "its position" }),
-    s: vit.strip(patches, { cells, max: top, label: "the token" }), c: vit.strip(cls, { cells, max: top, kind: "cls", label: "the class token" }) };
+  const strip = (values, kind, label) => vit.strip(values, { max: top, kind, label });
+  const strips = { x: strip(first, "patch", "the patch"), p: strip(first, "position", "its position"), s: strip(first, "patch", "the token") };
   const names = { x: h("span"), p: h("span"), s: h("span") };
 
   function draw() {
     const p = vit.active(), token = p + 1;
     const x = patches.subarray(p * width, (p + 1) * width), place = positions.subarray(token * width, (token + 1) * width);
     const sum = x.map((v, i) => v + place[i]);
-    strips.x.paint(x, top); strips.p.paint(place, top); strips.s.paint(sum, top); strips.c.paint(cls, top);
+    strips.x.paint(x, top); strips.p.paint(place, top); strips.s.paint(sum, top);
     names.x.textContent = `patch ${p}`; names.p.textContent = `position ${token}`; names.s.textContent = `token ${token}`;
     const few = (values) => `(${[0, 1, 2].map((i) => number(values[i])).join(", ")}, …)`;
     frame.say({ token, x: few(x), place: few(place), sum: few(sum) });
   }
 
-  const line = (name, strip) => h("div", { class: "part" }, name, strip);
+  const line = (name, strip) => h("div", { class: "part" }, typeof name === "string" ? h("span", {}, name) : name, strip);
   card.append(h("div", { class: "row" }, h("figure", {}, view.node),
     h("div", {}, h("h3", {}, "patch + position = token"), line(names.x, strips.x), line(names.p, strips.p), line(names.s, strips.s),
-      line(h("span", {}, "CLS, in front"), strips.c),
-      h("p", { class: "quiet later" }, "A vector is drawn as a strip of cells, blue above 0 and vermilion below; the same strip wherever it appears."))),
+      h("h3", { class: "later" }, "in front: CLS + position = token 0"), line("CLS", strip(cls, "cls", "the class token")), line("position 0", strip(first, "position", "the class token's position")),
+      line("token 0", strip(cls.map((v, i) => v + first[i]), "cls", "token 0")),
+      h("p", { class: "quiet later" }, `A vector is drawn as a strip of cells, ${width > 192 ? "192 of them, " : ""}blue above 0 and vermilion below, full colour from ±${number(top)} on: the same strip as in the chapter before.`))),
   vit.positions(data, positions), jigsaw());
   vit.follow(card, draw);
 
@@ -53,7 +52,7 @@ vit.views.tokens = (card, data, frame) => {
     const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
     const button = (text, how) => h("button", { type: "button", class: "do", "data-how": how, onclick: () => ask(how) }, text);
     const plot = h("div", { class: "plot" });
-    const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, top: 1, unit: "share of the patches shuffled", series: [{ name: data.best, points }], progress }));
+    const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, top: 1, unit: `share of the patches shuffled (up: p(${data.best}); points: the mean of 4 shuffles, pale bars: from the lowest to the highest)`, series: [{ name: data.best, points }], progress }));
     return h("div", { class: "below" }, h("h3", {}, "The jigsaw proof"), h("div", { class: "costs" }, canvas,
       h("div", {}, vit.slider("share shuffled", { min: 0, max: 100, step: 5, value: 100, show: (v) => `${v} %` }, (v) => { share = v / 100; }),
         h("div", { class: "tools", style: "padding-top:10px" }, button("shuffle", "stay"), button("shuffle with positions", "move"), button("no positions", "zero"),

@@ -1,7 +1,8 @@
 // What every view shares: the chosen patch, layer and head; small helpers. No library.
 const vit = (() => {
   const asked = new URLSearchParams(location.search);
-  const state = { patch: null, hover: null, layer: (+asked.get("layer") || 1) - 1, head: (+asked.get("head") || 1) - 1, k: 5, grid: null };
+  const counted = (name) => Math.max(1, Math.floor(+asked.get(name)) || 1) - 1;
+  const state = { patch: null, hover: null, layer: counted("layer"), head: counted("head"), k: 5, grid: null };
   const followers = new Set();
   const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
 
@@ -49,9 +50,11 @@ const vit = (() => {
     return { row, column, token: patch + 1, text: `patch ${patch} · row ${row}, column ${column} · token ${patch + 1}`, rows, cols };
   }
 
-  /** The address names sample, chapter, layer and head, so that a link shows the same thing again. */
+  /** The address names sample, chapter, layer and head, so that a link shows the same thing again. A chapter is a step that the
+      browser's back button takes back. */
   let place = {};
   function address(change) {
+    const step = change?.chapter !== undefined && place.chapter !== undefined && place.chapter !== change.chapter;
     Object.assign(place, change);
     const url = new URL(location.href);
     const named = { ...place, layer: state.layer + 1, head: state.head + 1 };
@@ -59,7 +62,7 @@ const vit = (() => {
       if (value === null || value === undefined) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
     }
-    if (url.href !== location.href) history.replaceState(history.state, "", url);
+    if (url.href !== location.href) history[step ? "pushState" : "replaceState"](history.state, "", url);
   }
 
   /** Tensors come as base64 of little-endian numbers with their shape; u8 and u16 are shares of `scale`. */
@@ -79,7 +82,10 @@ const vit = (() => {
 
   const percent = (p) => (p >= 0.9995 ? "100\u00a0%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}\u00a0%`
     : p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : p > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%");
-  const number = (x, digits = 2) => x.toFixed(digits).replace("-", "−");
+  const number = (x, digits = 2) => { const text = x.toFixed(digits); return text.replace("-", +text ? "−" : ""); };
+  /** In a sum or a product: negative numbers in brackets. */
+  const term = (x, digits = 2) => { const text = number(x, digits); return text.startsWith("−") ? `(${text})` : text; };
+  const a = (label) => `${/^[aeiou]/i.test(label) ? "an" : "a"} ${label}`;
 
   /** A segmented choice that works by mouse and by arrow keys. */
   function choice(label, options, chosen, pick) {
@@ -107,8 +113,10 @@ const vit = (() => {
   /** A labelled slider with its value beside it. */
   function slider(label, { min, max, step = 1, value, show = String }, change) {
     const output = h("output", { class: "mono" }, show(value));
-    const input = h("input", { type: "range", min, max, step, value, oninput: () => {
-      output.textContent = show(+input.value); change(+input.value);
+    const input = h("input", { type: "range", min, max, step, value, "aria-valuetext": show(value), oninput: () => {
+      output.textContent = show(+input.value);
+      input.setAttribute("aria-valuetext", show(+input.value));
+      change(+input.value);
     } });
     return h("label", { class: "slider" }, h("span", {}, label), input, output);
   }
@@ -162,6 +170,6 @@ const vit = (() => {
     (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, choice, slider, replace, roving, line, steps, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, term, a, choice, slider, replace, roving, line, steps, h, views };
 })();
 window.vit = vit;
