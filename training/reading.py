@@ -20,7 +20,7 @@ def look_at_all(files: Files, labels: list[int], *, skip_bad: bool, progress: bo
         if isinstance(picture, UserError):
             if not skip_bad:
                 bar.close()
-                raise picture
+                raise UserError(f"{picture} (--skip-bad leaves such pictures out)")
             continue
         kept.append(number)
         digests.append(picture_digest(picture, labels[number]))
