@@ -125,8 +125,19 @@ def test_a_picture_that_cannot_be_read_is_named_by_its_row(model, dataset, tmp_p
         features=datasets.Features({"picture": datasets.Image(decode=False), "kind": datasets.ClassLabel(names=list(ORDER))}))
     (tmp_path / "data").mkdir()
     rows.cast_column("picture", datasets.Image()).to_parquet(tmp_path / "data" / "test-0.parquet")
-    with pytest.raises(UserError, match=r"row 0 \(odd.png\)"):
+    with pytest.raises(UserError, match=r"^test row 0 \(odd.png\): this is not a readable picture: use PNG, JPEG, WebP, BMP or GIF$"):
         evaluate(str(model), str(tmp_path / "data"))
+
+
+def test_a_row_without_a_picture_is_named(model, pictures, tmp_path):
+    folder = save_parquet(tmp_path / "data", [pictures[0], None], [0, 1], datasets.ClassLabel(names=list(ORDER)))
+    with pytest.raises(UserError, match="^test row 1: there is no picture: remove such rows first$"):
+        evaluate(str(model), str(folder))
+
+
+def test_pictures_of_one_class_can_be_measured_though_not_learned_from(model, pictures, tmp_path):
+    folder = save_parquet(tmp_path / "data", pictures[:3], [1, 1, 1], datasets.ClassLabel(names=list(ORDER)))
+    assert evaluate(str(model), str(folder))["images"] == 3
 
 
 @pytest.mark.parametrize(

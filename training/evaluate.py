@@ -17,12 +17,12 @@ import torch
 from tqdm.auto import tqdm
 
 from training import report
-from training.data import class_ids, find_columns, need_split, open_dataset
+from training.data import class_ids, encoded, find_columns, need_split, open_dataset
+from training.files import Files
 from training.lineage import KNOWN
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
-from vit_demo.images import open_picture
 
 SHORT = ("model", "revision", "dataset", "split", "images", "accuracy", "accuracy_ci95", "top5_accuracy", "loss", "ece",
          "fingerprint", "device", "seconds", "images_per_second", "versions")
@@ -39,14 +39,14 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
         rows = rows.select(range(min(max_images, len(rows))))
     if len(rows) == 0:
         raise UserError(f"split {split!r} of {dataset} is empty: choose another with --split")
-    ids, names = class_ids(rows[columns[1]][:], rows.features[columns[1]])
+    ids, names = class_ids(rows[columns[1]][:], rows.features[columns[1]], fewest=1)
     classifier = load(model, revision=revision, limits=report.OWN_MODEL)
     model_class, how = match_classes(names, classifier.labels, by_number)
     say(f"{classifier.name} on {len(rows)} pictures of {dataset}, split {split}; {how}")
     if torch.cuda.is_available():
         classifier.model.to("cuda")
     started = time.monotonic()
-    logits, fingerprint = answers(classifier, rows, columns[0], ids, batch_size)
+    logits, fingerprint = answers(classifier, encoded(opened, split, columns[0], list(range(len(rows)))), ids, batch_size)
     seconds = time.monotonic() - started
     found = scores(logits, model_class[torch.tensor(ids)], classifier.labels)
     return {
@@ -64,24 +64,14 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     }
 
 
-def answers(classifier: Classifier, rows, image_column: str, ids: list[int], batch_size: int) -> tuple[torch.Tensor, str]:
+def answers(classifier: Classifier, files: Files, ids: list[int], batch_size: int) -> tuple[torch.Tensor, str]:
     """Logits (M,K) and the fingerprint of the pictures with the dataset's own labels; a batch in memory at a time."""
-    import datasets
-
-    encoded = rows.select_columns([image_column]).cast_column(image_column, datasets.Image(decode=False))
     logits, digests = [], []
-    for start in tqdm(range(0, len(rows), batch_size), desc="evaluate", unit="batch", disable=None):
-        pictures = [open_row(start + i, record) for i, record in enumerate(encoded[start : start + batch_size][image_column])]
+    for start in tqdm(range(0, len(files), batch_size), desc="evaluate", unit="batch", disable=None):
+        pictures = files[start : start + batch_size]
         digests += map(report.picture_digest, pictures, ids[start : start + batch_size])
         logits.append(classifier.logits(pictures))
     return torch.cat(logits), report.combined(digests)
-
-
-def open_row(row: int, record: dict):
-    try:
-        return open_picture(record["bytes"] or record["path"])
-    except UserError as error:
-        raise UserError(f"row {row}{' (' + Path(record['path']).name + ')' if record['path'] else ''}: {error}") from None
 
 
 def match_classes(names, labels, by_number: bool = False) -> tuple[torch.Tensor, str]:

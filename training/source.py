@@ -70,26 +70,29 @@ def find_columns(features, image_column: str | None = None, label_column: str | 
     return image, label
 
 
-def class_ids(column: list, feature, known: tuple[str, ...] | None = None) -> tuple[list[int], tuple[str, ...]]:
-    """Labels as numbers from 0, and the classes' names; `known` are those of the training split. Every row is checked."""
+def class_ids(column: list, feature, known: tuple[str, ...] | None = None, fewest: int = 2) -> tuple[list[int], tuple[str, ...]]:
+    """Labels as numbers from 0, and the classes' names; `known` are those of the training split. Every row is checked, and
+    whether pictures of at least `fewest` classes are there to learn from."""
     import datasets
 
+    plain = not isinstance(feature, datasets.ClassLabel)
     for row, label in enumerate(column):
         if label is None:
             raise UserError(f"row {row} has no label: remove such rows first")
-    if isinstance(feature, datasets.ClassLabel):
-        names, ids = tuple(feature.names), list(column)
-    else:
-        values = sorted(set(column))
-        names = known or tuple(map(str, values))
+        if plain and known is None and isinstance(label, int) and label < 0:  # how many data sets write "no label"
+            raise UserError(f"row {row} has label {label}, and a negative number is no class: remove such rows first, or choose another column with --label-column")
+    if plain:
+        names = known or tuple(map(str, sorted(set(column))))
         number = {name: index for index, name in enumerate(names)}
         ids = [number.get(str(value), value) for value in column]
+    else:
+        names, ids = tuple(feature.names), list(column)
     if known is not None and (names != known or not set(ids) <= set(range(len(known)))):
         strange = sorted(set(map(str, names)) - set(known)) or sorted({str(i) for i in ids} - {str(i) for i in range(len(known))}) or names
-        raise UserError(f"the test split has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]})")
-    if len(names) < 2:
-        raise UserError(f"only one class ({', '.join(names)}): a classifier needs at least 2")
+        raise UserError(f"the test split has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): name another with --test-split, or leave it unread with --test-split none and --validation-images")
     for row, label in enumerate(ids):
         if not 0 <= label < len(names):
-            raise UserError(f"row {row} has label {label}: labels must lie between 0 and {len(names) - 1}")
+            raise UserError(f"row {row} has label {label}: labels must lie between 0 and {len(names) - 1}: remove such rows first, or choose another split or --label-column")
+    if known is None and len(set(ids)) < fewest:
+        raise UserError(f"only one class ({names[ids[0]]}): a classifier needs at least {fewest}, however many names are declared: add pictures of another class")
     return ids, names

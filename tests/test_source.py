@@ -1,0 +1,42 @@
+"""Labels become class numbers; those that name no class are refused with what to do."""
+
+import datasets
+import pytest
+
+from training.source import class_ids
+from vit_demo.errors import UserError
+
+CLASSES, NUMBER, WORD = datasets.ClassLabel(names=["a", "b", "c"]), datasets.Value("int64"), datasets.Value("string")
+
+
+def refusal(*arguments) -> str:
+    with pytest.raises(UserError) as refused:
+        class_ids(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_numbers_and_words_are_counted_from_0():
+    assert class_ids([2, 0, 2], CLASSES) == ([2, 0, 2], ("a", "b", "c"))
+    assert class_ids([30, 4, 30], NUMBER) == ([1, 0, 1], ("4", "30"))
+    assert class_ids(["-1", "x"], WORD) == ([0, 1], ("-1", "x"))  # a word is what it says
+    assert class_ids([30], NUMBER, ("4", "30")) == ([1], ("4", "30"))
+
+
+@pytest.mark.parametrize("feature, label", [(CLASSES, "c"), (NUMBER, "2"), (WORD, "two")])
+def test_classes_are_those_that_pictures_show_not_those_declared(feature, label):
+    shown = ["two" if feature is WORD else 2] * 3
+    assert refusal(shown, feature) == f"only one class ({label}): a classifier needs at least 2, however many names are declared: add pictures of another class"
+    assert class_ids(shown, feature, None, 1)[1][class_ids(shown, feature, None, 1)[0][0]] == label
+
+
+def test_a_negative_number_is_no_class():
+    assert refusal([0, 7, -1], NUMBER) == "row 2 has label -1, and a negative number is no class: remove such rows first, or choose another column with --label-column"
+    assert refusal([0, 1, -1], CLASSES) == "row 2 has label -1: labels must lie between 0 and 2: remove such rows first, or choose another split or --label-column"
+
+
+@pytest.mark.parametrize("feature, known", [(CLASSES, ("a", "b", "c")), (NUMBER, ("0", "1"))])
+def test_hidden_labels_of_a_test_split_name_the_flag(feature, known):
+    told = refusal([-1, -1], feature, known)
+    assert told == (f"the test split has other classes (-1) than the training split ({', '.join(known)}): name another with --test-split, "
+                    "or leave it unread with --test-split none and --validation-images")
