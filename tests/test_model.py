@@ -72,6 +72,8 @@ def test_positions_are_interpolated_as_the_library_does(tmp_path):
     torch.testing.assert_close(same(pixels(16)).logits, kept(pixels(16)).logits)
     with pytest.raises(UserError, match="--image-size 30 is not divisible by the patch of 8 px: take 24 or 32"):
         fine_tuned(folder, NAMES, image_size=30)
+    with pytest.raises(UserError, match="--image-size 3 is not divisible by the patch of 4 px: take 4$"):
+        build(TrainConfig(image_size=3), NAMES)
     with pytest.raises(UserError, match="--image-size 30 is not divisible by the patch of 4 px"):
         build(TrainConfig(image_size=30), NAMES)
 

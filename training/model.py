@@ -42,7 +42,7 @@ def pretrained_config(source: str) -> ViTConfig:
             raise UserError(f"{source} is gated: ask for access on its page, then hf auth login") from None
         if isinstance(cause, RepositoryNotFoundError):
             raise UserError(f"no model {source!r}: neither a folder here nor a repository you can read (private: hf auth login)") from None
-        raise UserError(f"cannot read {source!r}: no config.json there, or no network") from None
+        raise UserError(f"cannot read {source!r}: no config.json there, or no network; say with --model (beside --resume too) where it lies now") from None
     if not raw:
         raise UserError(f"{source} holds no config.json: give the folder of a model, or its name on the Hub")
     if raw.get("model_type") not in ("vit", "vit_mae"):
@@ -122,7 +122,8 @@ def pretrained_processor(source: str) -> ViTImageProcessorPil:
 
 def check_divisible(size: int, patch: int) -> None:
     if size % patch:
-        raise UserError(f"--image-size {size} is not divisible by the patch of {patch} px: take {size // patch * patch} or {(size // patch + 1) * patch}")
+        below, above = size // patch * patch, (size // patch + 1) * patch
+        raise UserError(f"--image-size {size} is not divisible by the patch of {patch} px: take {f'{below} or ' if below else ''}{above}")
 
 
 def freeze(model: ViTForImageClassification, last_blocks: int | None) -> None:
