@@ -8,6 +8,7 @@ import yaml
 
 from training import config
 from training.config import PRESETS, TrainConfig, command, parse_config, preset_names, read_preset
+from training.pretrain import PretrainConfig
 from training.yaml_settings import save_yaml
 from vit_demo.errors import UserError
 
@@ -80,6 +81,10 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--batch-size", "10", "--accumulation", "4"], "--batch-size 10 is not divisible by --accumulation 4"),
     ([*TINY, "--num-attention-heads", "7"], "--hidden-size 192 is not divisible"),
     ([*TINY, "--keep", "best"], "--keep best needs --validation-images"),
+    ([*TINY, "--early-stopping", "3"], "--early-stopping 3 needs --validation-images: pictures whose accuracy tells when to stop"),
+    ([*TINY, "--train-last-blocks", "0"], "--train-last-blocks 0 without --model: the frozen layers would stay random; give --model, or leave the flag out"),
+    ([*BASE, "--model", "some/vit", "--num-hidden-layers", "6"], "--num-hidden-layers 6 with --model some/vit: a pretrained model keeps its own; leave the flag out, or leave --model out"),
+    ([*TINY, "--model", "some/vit", "--patch-size", "4"], "--patch-size 4 with --model some/vit"),  # though it is the preset's own
     ([*BASE, "--resume"], "nothing to resume: out/train.yaml is not there"),
 ])
 def test_what_cannot_be_is_refused_in_one_line(flags, told):
@@ -97,6 +102,38 @@ def test_a_recipe_for_fine_tuning_needs_a_model():
     with pytest.raises(UserError, match=r"--preset fine-tune-cpu is a recipe for fine-tuning: give --model too, or a preset to train from scratch \(cifar-patch2, cifar-patch4, tiny-cpu\)"):
         parse_config([*BASE, "--preset", "fine-tune-cpu"])
     assert parse_config([*BASE, "--preset", "fine-tune-cpu", "--model", "some/vit"]).image_size == 96
+
+
+def test_a_shape_that_a_preset_or_saved_settings_bring_may_stand_beside_a_model(tmp_path):
+    assert parse_config([*TINY, "--model", "some/vit", "--train-last-blocks", "1", "--image-size", "64"]).train_last_blocks == 1
+    file = tmp_path / "train.yaml"
+    save_yaml(parse_config([*TINY, "--num-hidden-layers", "2"]), file)
+    tuned = parse_config([*BASE, "--config", str(file), "--model", "some/vit"])
+    assert tuned.num_hidden_layers == 2 and "--num-hidden-layers" not in command(tuned)
+    parse_config(shlex.split(command(tuned))[3:])  # the command that the card quotes can be given again
+    file.write_text("train_last_blocks: 0\n")
+    with pytest.raises(UserError, match="--train-last-blocks 0 without --model"):
+        parse_config([*TINY, "--config", str(file)])
+
+
+@pytest.mark.parametrize("flags, told", [
+    ([], r"^--preset is missing: the architecture to pretrain \(cifar-patch2, cifar-patch4, tiny-cpu\)$"),
+    (["--preset", "fine-tune"], r"^--preset fine-tune is a recipe for fine-tuning: give one with an architecture \(cifar-patch2"),
+])
+def test_pretraining_is_not_told_of_flags_that_it_does_not_have(flags, told):
+    with pytest.raises(UserError, match=told):
+        parse_config([*BASE, *flags], PretrainConfig)
+
+
+def test_pretraining_passes_over_what_a_file_of_settings_says_to_fine_tuning_alone(tmp_path):
+    file = tmp_path / "train.yaml"
+    file.write_text("model: some/vit\nearly_stopping: 2\ntrain_last_blocks: 1\nbatch_size: 64\n")
+    found = parse_config([*TINY, "--config", str(file)], PretrainConfig)
+    assert (found.model, found.early_stopping, found.train_last_blocks, found.batch_size) == (None, 0, None, 64)
+
+
+def test_every_recipe_writes_what_the_app_compares_with():
+    assert {TrainConfig(**read_preset(name)).bank for name in preset_names()} == {500}
 
 
 def test_every_preset_is_whole():
@@ -124,9 +161,17 @@ def test_resuming_refuses_what_would_change_the_result_and_takes_what_would_not(
     again = ["--output", str(tmp_path), "--resume"]
     assert parse_config([*again, "--seed", "0", "--stop-after", "5", "--save-every", "9", "--resident-gb", "1"]).save_every == 9
     assert parse_config([*again, "--dataset", "moved/here"]).dataset == "moved/here"  # its fingerprint is compared later
+    with pytest.raises(UserError, match="--resume with --model some/vit: the run was started with None"):
+        parse_config([*again, "--model", "some/vit"])
     for flags in (["--seed", "1"], ["--learning-rate", "0.5"], ["--no-flip"]):
         with pytest.raises(UserError, match=f"--resume with {flags[0].replace('no-', '')}"):
             parse_config([*again, *flags])
+
+
+def test_resuming_takes_the_model_from_where_it_lies_now(tmp_path):
+    saved(tmp_path, "--model", "there/mae")
+    again = ["--output", str(tmp_path), "--resume"]
+    assert parse_config(again).model == "there/mae" and parse_config([*again, "--model", "here/mae"]).model == "here/mae"
 
 
 def test_settings_saved_before_a_setting_existed_still_load(tmp_path):

@@ -92,7 +92,7 @@ class TrainConfig:
     resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers", least=0)
     workers: int = option(2, "processes that decode pictures when they are streamed", least=0)
     snapshots: int = option(0, "keep this many small copies of the model along the run, for the app's time-lapse", least=0)
-    bank: int = option(0, "write features and thumbnails of this many training pictures beside the model, for the app's nearest-pictures view; they are published with it", least=0)
+    bank: int = option(500, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it (0: none)", least=0)
     auto_accumulate: bool = option(False, "out of memory: go on with more --accumulation; the batch of a step stays the same")
     tracker: str | None = option(None, "also log to tensorboard or trackio (its package must be installed)", choices=["tensorboard", "trackio"])
     dry_run: bool = option(False, "check everything, print what would happen, and stop")
@@ -105,6 +105,8 @@ class TrainConfig:
             raise UserError(f"--hidden-size {self.hidden_size} is not divisible by --num-attention-heads {self.num_attention_heads}")
         if self.keep == "best" and not self.validation_images:
             raise UserError("--keep best needs --validation-images: pictures to choose on")
+        if self.early_stopping and not self.validation_images:
+            raise UserError(f"--early-stopping {self.early_stopping} needs --validation-images: pictures whose accuracy tells when to stop")
         if self.test_split == NO_TEST and not self.validation_images and "test_split" not in self.UNUSED:
             raise UserError("--test-split none leaves nothing to measure on: give --validation-images")
 
@@ -116,6 +118,10 @@ class TrainConfig:
 
 # Settings that may differ between a run and its resumption: they change no weight.
 RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "auto_accumulate", "tracker", "dry_run"}
+# These may lie elsewhere by then: the pictures' fingerprint is compared, and all weights come from the saved state; of the
+# model only its shape and its processor are read again.
+MOVABLE = {"dataset", "model"}
+SHAPE = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # a pretrained model brings its own
 
 
 def preset_names() -> list[str]:
@@ -160,19 +166,33 @@ def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainC
     """Command line -> checked settings. Raises UserError with one line."""
     given = given_flags(argv, kind)
     from_file = read_yaml(Path(given.pop("config")), kind) if "config" in given else {}
-    named = {**from_file, **given}
+    named = {**{name: value for name, value in from_file.items() if name not in kind.UNUSED}, **given}
     if named.get("resume"):
         return resumed_config(named, kind)
     if not named.get("dataset"):
         raise UserError("--dataset is missing: a Hub id such as uoft-cs/cifar10, or a folder")
     if not named.get("output"):
         raise UserError("--output is missing: the folder to write the model to")
-    preset = named.get("preset") or (FINE_TUNE if named.get("model") else None)
+    model, pretrains = named.get("model"), "model" in kind.UNUSED
+    preset = named.get("preset") or (FINE_TUNE if model else None)
     if preset is None:
-        raise UserError(f"give --model to fine-tune one, or --preset to train from scratch ({', '.join(architectures())})")
-    if not named.get("model") and "hidden_size" not in read_preset(preset):
-        raise UserError(f"--preset {preset} is a recipe for fine-tuning: give --model too, or a preset to train from scratch ({', '.join(architectures())})")
+        ways = "--preset is missing: the architecture to pretrain" if pretrains else "give --model to fine-tune one, or --preset to train from scratch"
+        raise UserError(f"{ways} ({', '.join(architectures())})")
+    if not model and "hidden_size" not in read_preset(preset):
+        ways = "give one with an architecture" if pretrains else "give --model too, or a preset to train from scratch"
+        raise UserError(f"--preset {preset} is a recipe for fine-tuning: {ways} ({', '.join(architectures())})")
+    refuse_idle(given, named)
     return kind(**{**kind.from_preset(preset), **named, "preset": preset})
+
+
+def refuse_idle(given: dict, named: dict) -> None:
+    """Refuse what the run would not heed (a shape is only refused as a flag: presets and saved settings always hold one), or
+    what could only spoil it."""
+    model, blocks = named.get("model"), named.get("train_last_blocks")
+    if model and (idle := [name for name in SHAPE if name in given]):
+        raise UserError(f"--{idle[0].replace('_', '-')} {given[idle[0]]} with --model {model}: a pretrained model keeps its own; leave the flag out, or leave --model out to train from scratch")
+    if blocks is not None and not model:
+        raise UserError(f"--train-last-blocks {blocks} without --model: the frozen layers would stay random; give --model, or leave the flag out")
 
 
 def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
@@ -182,7 +202,8 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
     settings = read_yaml(saved, kind)
     for name, value in named.items():
-        if name not in RUN_ONLY | {"dataset"} and settings.get(name) != value:  # it may lie elsewhere now: its fingerprint is compared
+        may_differ = name in RUN_ONLY or name in MOVABLE and settings.get(name)
+        if not may_differ and settings.get(name) != value:
             raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
     return kind(**{**settings, **named})
 
@@ -190,9 +211,10 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
 def command(config: TrainConfig) -> str:
     """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
     usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
+    unsaid = RUN_ONLY | {"preset"} | (set(SHAPE) if config.model else set())
     words = ["python", "-m", config.MODULE]
     for name, value in dataclasses.asdict(config).items():
-        if name not in RUN_ONLY | {"preset"} and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
+        if name not in unsaid and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
             shown = Path(value).name if name in ("dataset", "model") and Path(value).is_dir() else value
             words += [f"--{name.replace('_', '-')}", str(shown)]
     return shlex.join([*words, "--output", Path(config.output).name])
