@@ -158,4 +158,44 @@ def test_the_card_names_every_run_that_led_to_the_model(folder):
     assert "In 3 runs, each going on from the one before" in card and "no weights of others" in card
     at = [card.index(text) for text in (runs[0]["command"], "5 epochs, 1,200 pictures seen, 60 s, CPU: y.", runs[1]["command"], "stopped early.", "```\npython -m training.train --dataset uoft-cs/cifar10")]
     assert at == sorted(at)
-    assert "In 1 runs" not in rewrite(folder, metrics_of()).text
+    assert "seed 7 in the last of its 3 runs" in card and "All settings of the last run" in card and "in the last run, 30 to learn from" in card
+    alone = rewrite(folder, metrics_of()).text
+    assert "In 1 runs" not in alone and "the last" not in alone.split("## Data")[1]
+
+
+def test_a_run_of_which_only_the_command_is_known_has_no_empty_sentence(folder):
+    card = rewrite(folder, {**metrics_of(), "earlier": [{"command": "python -m training.train --model a"}, {"command": "python -m training.train --model b"}]}).text
+    assert "\n.\n" not in card and card.count("```\n\n```\npython -m training.train") == 2
+
+
+MAE = {"command": "python -m training.pretrain --dataset uoft-cs/cifar10 --output mae", "epochs": 400}
+
+
+@pytest.mark.parametrize("dataset, where", [("uoft-cs/cifar10", "the training pictures"), ("me/birds", "the training pictures of `me/birds`")])
+def test_what_was_learned_without_labels_is_said(folder, dataset, where):
+    mae = {**MAE, "command": MAE["command"].replace("uoft-cs/cifar10", dataset)}
+    card = rewrite(folder, {**metrics_of(), "earlier": [mae, {"command": "python -m training.train --model mae"}]}).text
+    assert f"trained from scratch on `uoft-cs/cifar10`, first self-supervised (masked autoencoding) on {where}, then supervised: no weights of others" in card
+    assert "masked autoencoding, without labels, 400 epochs." in card
+    assert "self-supervised" not in rewrite(folder, metrics_of()).text
+
+
+@pytest.mark.parametrize("keep, ema, told", [
+    ("last", 0.999, "; weight average (decay 0.999) of the last step."), ("last", 0.0, "; last weights."),
+    ("best", 0.99, "; weight average (decay 0.99) chosen by accuracy on held-out training pictures."), ("best", 0.0, "; weights chosen by accuracy")])
+def test_which_weights_were_measured(folder, keep, ema, told):
+    assert told in rewrite(folder, {**metrics_of(), "settings": {"keep": keep, "ema": ema}}).text
+
+
+def test_a_shape_that_was_not_heeded_is_no_setting(folder):
+    shaped = {**metrics_of(), "settings": {"hidden_size": 192, "epochs": 3}}
+    assert "`hidden_size`" in rewrite(folder, shaped).text
+    for begun in ({"base_model": "google/vit"}, {"earlier": [MAE]}):
+        text = rewrite(folder, {**shaped, **begun}).text
+        assert "`hidden_size`" not in text and "| `epochs` | `3` |" in text
+
+
+def test_pictures_that_lie_beside_the_model_are_told_of(folder):
+    told = "thumbnails of up to 500 training pictures lie beside the model"
+    assert told in rewrite(folder, {**metrics_of(), "settings": {"bank": 500}}).text
+    assert "thumbnails" not in rewrite(folder, {**metrics_of(), "settings": {"bank": 0}}).text

@@ -2,6 +2,9 @@
 
 import html
 import re
+import shlex
+
+from training.config import SHAPE
 
 MOST_ROWS = 100  # of the per-class table
 MOST_CLASSES = 30  # named in the opening lines
@@ -23,8 +26,27 @@ def what(config, metrics: dict) -> str:
     if base:
         return f"{base}, a Vision Transformer ({shape}), fine-tuned on {data}."
     if "base_model" in metrics:
-        return f"A plain Vision Transformer ({shape}), trained from scratch on {data}: no weights of others went into it."
+        return f"A plain Vision Transformer ({shape}), trained from scratch on {data}{pretraining(metrics)}: no weights of others went into it."
     return f"A plain Vision Transformer ({shape}), trained on {data}. What it started from was not recorded."
+
+
+def pretraining(metrics: dict) -> str:
+    """How training from scratch began, where that was without labels."""
+    command = next((run["command"] for run in metrics.get("earlier", []) if pretrains(run)), None)
+    if command is None:
+        return ""
+    here = dataset_flag(command) == dataset_flag(metrics.get("command"))
+    where = "the training pictures" if here else f"the training pictures of {code(dataset_flag(command)) or 'a dataset that was not recorded'}"
+    return f", first self-supervised (masked autoencoding) on {where}, then supervised"
+
+
+def pretrains(run: dict) -> bool:
+    return "training.pretrain" in run.get("command", "")
+
+
+def dataset_flag(command: str | None) -> str | None:
+    words = shlex.split(command or "")
+    return words[words.index("--dataset") + 1] if "--dataset" in words[:-1] else None
 
 
 def headline(metrics: dict) -> str | None:
@@ -40,18 +62,20 @@ def headline(metrics: dict) -> str | None:
 def conditions(metrics: dict) -> str:
     """Everything the number depends on, as far as it was recorded."""
     kind, settings, versions = measured_kind(metrics), metrics.get("settings", {}), metrics.get("versions", {})
-    seeds = metrics.get("seeds")
-    parts = [f"mean of {len(seeds)} seeds" if seeds else f"one run, seed {metrics['seed']}" if "seed" in metrics else "number of runs not recorded"]
+    seeds, seed, before = metrics.get("seeds"), metrics.get("seed"), len(earlier(metrics))
+    single = f"one model, seed {seed} in the last of its {before + 1} runs" if before else f"one run, seed {seed}"
+    parts = [f"mean of {len(seeds)} seeds" if seeds else single if seed is not None else "number of runs not recorded"]
     if interval := metrics.get("accuracy_ci95"):
         parts.append(f"95 % interval from the number of pictures alone {100 * interval[0]:.1f} to {percent(interval[1], 1)}")
     if f"{kind}_loss" in metrics:
         parts.append(f"cross-entropy {metrics[f'{kind}_loss']:.4f}")
     if "calibration" in metrics:
         parts.append(f"expected calibration error {percent(metrics['calibration']['ece'], 1)}")
+    decay = settings.get("ema")
     if settings.get("keep") == "best":
-        parts.append("weights chosen by accuracy on held-out training pictures")
+        parts.append(f"{f'weight average (decay {decay:g})' if decay else 'weights'} chosen by accuracy on held-out training pictures")
     elif settings.get("keep") == "last":
-        parts.append("last weights")
+        parts.append(f"weight average (decay {decay:g}) of the last step" if decay else "last weights")
     if "torch" in versions:
         parts.append(", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers") if name in versions))
     return "; ".join(parts)
@@ -85,10 +109,13 @@ def data(metrics: dict, hub_dataset: bool) -> str:
     counts = [f"{dataset[key]:,} {words}" for key, words in (
         ("train_images", "to learn from"), ("validation_images", "held out to choose on"), ("held_out_images", f"{kind} pictures"), ("test_images", "test pictures"))
         if dataset.get(key)]
-    lines = [f"{linked}: {', '.join(counts)}." if counts else f"{linked}."]
+    last = "in the last run, " if earlier(metrics) else ""
+    lines = [f"{linked}: {last}{', '.join(counts)}." if counts else f"{linked}."]
     prints = [(part, dataset[key]) for part, key in (("training pictures", "fingerprint"), (f"{kind} pictures", f"{kind}_fingerprint")) if dataset.get(key)]
     if prints:
         lines.append("SHA-256 of pixels and labels, the same in any order: " + "; ".join(f"{part} `{value}`" for part, value in prints) + ".")
+    if bank := metrics.get("settings", {}).get("bank"):
+        lines.append(f"Features and small thumbnails of up to {bank:,} training pictures lie beside the model, for the app's nearest-pictures view.")
     return "\n\n".join(lines)
 
 
@@ -115,14 +142,16 @@ def run(metrics: dict) -> str:
 def earlier(metrics: dict) -> list[dict]:
     """The runs that this one went on from, oldest first: {"command", "told"}."""
     return [{"command": run["command"], "told": ", ".join(filter(None, (
+        "masked autoencoding, without labels" if pretrains(run) else "",
         f"{run['epochs']} epochs" if "epochs" in run else "", f"{run['images_seen']:,} pictures seen" if "images_seen" in run else "",
         duration(run["seconds"]) if "seconds" in run else "", run.get("device", ""), run.get("note", ""))))}
         for run in metrics.get("earlier", []) if "command" in run]
 
 
 def recipe(metrics: dict) -> list[tuple[str, str]]:
-    settings = metrics.get("settings", {})
-    return [(code(name), code(str(value))) for name, value in settings.items() if name not in NOT_RECIPE and value is not None]
+    begun = metrics.get("base_model") or metrics.get("earlier")  # then the shape was that model's, not the settings'
+    left_out = NOT_RECIPE | set(SHAPE if begun else ())
+    return [(code(name), code(str(value))) for name, value in metrics.get("settings", {}).items() if name not in left_out and value is not None]
 
 
 def calibration(metrics: dict) -> str:
