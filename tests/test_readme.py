@@ -17,6 +17,7 @@ from accelerate.commands.launch import launch_command_parser
 from tests.models import save_model
 from tests.served import serve
 from vit_demo.classifier import load
+from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM
 from vit_demo.images import open_picture
 from vit_demo.models import Models
 from vit_demo.space import pins, readme
@@ -131,3 +132,16 @@ def test_the_curl_snippets_run(page):
     assert probabilities == pytest.approx(expected, abs=1e-5), done
     shape = load(folder).model.config
     assert len(heads["changes"]) == shape.num_hidden_layers and len(heads["changes"][0]) == shape.num_attention_heads
+
+
+def test_the_heat_maps_numbers_are_those_that_were_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "faithfulness.json").read_text())
+    titles = {method.title: name for name, method in METHODS.items()} | {"A random order": RANDOM}
+    told = re.findall(r"^\| \**([^|*]+?)\**(?:, the default)? \| [^|]*\| ([\d.−]+) \| ([\d.−]+) \| \*\*([\d.−]+)\*\* \| ([\d.−]+) to ([\d.−]+) \|$", TEXT, re.MULTILINE)
+    assert {titles[title] for title, *_ in told} == set(measured["test"])
+    for title, *numbers in told:
+        row = measured["test"][titles[title]]
+        assert [float(text.replace("−", "-")) for text in numbers] == pytest.approx([row["insertion"], row["deletion"], row["difference"], *row["ci95"]], abs=5.1e-4)
+    assert measured["chosen_on_train"] == measured["shipped_default"] == DEFAULT
+    rivals = [row["ci95"][1] for name, row in measured["test"].items() if name != DEFAULT]
+    assert measured["test"][DEFAULT]["ci95"][0] > max(rivals)  # as the README says
