@@ -53,6 +53,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=20.0, help="measuring time for each of the four (default: %(default)s), warm-up not counted")
     parser.add_argument("--pictures", type=int, help="random pictures to train on (default: 10 batches, at least 5,000)")
     parser.add_argument("--optimizer", default="adamw", choices=["adamw", "muon"], help="ours and limit (default: %(default)s, the Trainer's)")
+    parser.add_argument("--layer-decay", type=float, default=1.0, help="ours and limit; below 1, as in the record run, each layer has a learning rate of its own (default: %(default)s)")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16"], help="ours and limit; float32 also takes bf16 from trainer_tuned")
     parser.add_argument("--compile", default="auto", choices=["auto", "yes", "no"], help="ours and limit; no also takes it from trainer_tuned")
     parser.add_argument("--only", nargs="+", default=MODES, choices=MODES, help="measure only these")
@@ -66,7 +67,7 @@ def settings(args: argparse.Namespace) -> TrainConfig:
     recipe = read_preset(RECORD)
     shape = SHAPES.get(args.model_shape) or read_preset(args.model_shape)
     shape = {name: shape[name] for name in SHAPES["vit-tiny"]}
-    changed = dict(optimizer=args.optimizer, batch_size=args.batch_size, precision=args.precision, compile=args.compile, epochs=10**6, preset=RECORD,
+    changed = dict(optimizer=args.optimizer, layer_decay=args.layer_decay, batch_size=args.batch_size, precision=args.precision, compile=args.compile, epochs=10**6, preset=RECORD,
                    mix_until=1.0, snapshots=0, bank=0, output="unused")
     return TrainConfig(**{**recipe, **shape, **({"image_size": args.image_size} if args.image_size else {}), **changed})
 
@@ -119,7 +120,7 @@ def measure_step(names: list[str], config: TrainConfig, pictures: Pictures, seco
     paces = {name: Pace(config.batch_size, seconds, device, WARM_UP) for name in names}
     steps = {"ours": ours(run), "limit": limit(run)}
     in_turns([(steps[name], pace) for name, pace in paces.items()])
-    kinds = {"device": str(device), "precision": run.accelerator.mixed_precision, "optimizer": config.optimizer, "compiled": run.prepared is not run.model}
+    kinds = {"device": str(device), "precision": run.accelerator.mixed_precision, "optimizer": config.optimizer, "layer_decay": config.layer_decay, "compiled": run.prepared is not run.model}
     return {name: {**kinds, **pace.facts} for name, pace in paces.items()}
 
 
