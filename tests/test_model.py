@@ -132,6 +132,11 @@ def test_a_hub_id_that_is_not_there(hub):
         make_processor(TrainConfig(model="nobody/nothing"))
 
 
+def test_a_folder_that_went_away(tmp_path):
+    with pytest.raises(UserError, match=r"no config.json there, or no network; say with --model \(beside --resume too\) where it lies now"):
+        make_processor(TrainConfig(model=str(tmp_path / "gone")))
+
+
 def test_the_pretrained_models_own_constants_are_kept(tmp_path):
     folder = save_tiny_model(tmp_path)
     ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], resample=3).save_pretrained(folder)
