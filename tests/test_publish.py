@@ -107,6 +107,15 @@ def test_an_unchanged_folder_makes_no_commit_and_says_so(hub, folder, repo):
     assert len(hub.commits(repo)) == 2 and "no new commit" in said[0]
 
 
+def test_who_publishes_is_told_of_the_training_pictures_that_go_along(folder, repo):
+    said = []
+    publish(folder, repo, say=said.append)
+    assert not any("thumbnails" in line for line in said)
+    (folder / "extras.json").write_text('{"bank": {"images": 500}}')
+    publish(folder, repo, say=said.append)
+    assert any(line.startswith("500 training pictures go along as thumbnails") and "--bank 0" in line for line in said)
+
+
 def test_a_new_version_replaces_the_old_one_whole(hub, folder, newer, repo):
     publish(folder, repo)
     HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes-of-mine.md", repo_id=repo)

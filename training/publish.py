@@ -7,6 +7,7 @@ step, from the old version to the complete new one, wherever this is interrupted
 """
 
 import argparse
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
         open_repository(api, repo, private)
         if MARKER not in write_card(folder, repo, licence).read_text(encoding="utf-8"):
             say(f"{README} was changed by hand: it is sent as it is")
+        if shown := thumbnails(folder):
+            say(f"{shown} training pictures go along as thumbnails, for the app's nearest pictures; to keep them here, delete {TENSORS_FILE} and {FACTS_FILE} first, or train with --bank 0")
         message = message or default_message(folder)
         commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
         if changed:
@@ -84,6 +87,14 @@ def check_folder(folder: Path, unmeasured: bool = False):
     if not unmeasured and card_words.measured_kind(read_metrics(folder)) is None:
         raise UserError(f"{folder} has no measured accuracy in {METRICS_FILE}: finish the training, or add --unmeasured to publish it without a number")
     return classifier
+
+
+def thumbnails(folder: Path) -> int:
+    """How many training pictures the bank shows; what its user should know before others see them."""
+    try:
+        return json.loads((folder / FACTS_FILE).read_text("utf-8")).get("bank", {}).get("images", 0)
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def full_name(api: HfApi, repo: str) -> str:
