@@ -178,7 +178,7 @@ def test_a_corrupt_picture_is_named_or_left_out_and_counted(tmp_path, capsys):
     files = image_folder(tmp_path / "files")
     (files / "green" / "004.png").write_text("not a picture")
     assert "green/004.png" in refusal(files) and "not a readable picture" in refusal(files)
-    every = {"train": {"img": encoded([b"x"] * 3), "label": [0, 1, 2]}}
+    every = {"train": {"img": encoded([b"x"] * 6), "label": [0, 1, 2] * 2}}
     nothing = write_parquet(tmp_path / "every", every, {"img": datasets.Image(), "label": CLASSES})
     assert "not one picture could be read" in refusal(nothing, skip_bad=True, validation_images=1)
 

@@ -3,6 +3,9 @@
 import datasets
 import pytest
 
+from tests.training_data import rows, write_parquet
+from training.config import TrainConfig
+from training.data import load_splits
 from training.source import class_ids
 from vit_demo.errors import UserError
 
@@ -23,11 +26,13 @@ def test_numbers_and_words_are_counted_from_0():
     assert class_ids([30], NUMBER, ("4", "30")) == ([1], ("4", "30"))
 
 
-@pytest.mark.parametrize("feature, label", [(CLASSES, "c"), (NUMBER, "2"), (WORD, "two")])
-def test_classes_are_those_that_pictures_show_not_those_declared(feature, label):
-    shown = ["two" if feature is WORD else 2] * 3
-    assert refusal(shown, feature) == f"only one class ({label}): a classifier needs at least 2, however many names are declared: add pictures of another class"
-    assert class_ids(shown, feature, None, 1)[1][class_ids(shown, feature, None, 1)[0][0]] == label
+@pytest.mark.parametrize("count, more", [(48, {}), (96, {"max_train_images": 40})])
+def test_classes_are_those_that_pictures_show_not_those_declared(tmp_path, count, more):
+    pictures, _ = rows(count)
+    columns = {"train": {"img": [{"bytes": data, "path": None} for data in pictures], "label": sorted(number // 48 for number in range(count))}}
+    folder = write_parquet(tmp_path, columns, {"img": datasets.Image(), "label": CLASSES})
+    with pytest.raises(UserError, match=r"^only one class \(a\): a classifier needs at least 2 among its \d+ training pictures: add pictures of another class, or raise --max-train-images"):
+        load_splits(TrainConfig(dataset=str(folder), workers=0, **more), 8, progress=False)
 
 
 def test_a_negative_number_is_no_class():

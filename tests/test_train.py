@@ -10,7 +10,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import save_tiny_model
 from tests.training_data import NAMES, image_folder
-from training import checkpoint, outcome, train
+from training import checkpoint, outcome
 from training.config import TrainConfig
 from training.data import load_splits
 from training.train import main

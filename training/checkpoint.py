@@ -153,9 +153,9 @@ def flatten(model, optimizers: list, average) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def restore(tensors: dict[str, torch.Tensor], model, optimizers: list, average) -> None:
     """The inverse of `flatten`, in place. Raises UserError when the state is one of another kind of model."""
-    missing = [name for name, _ in model.named_parameters() if f"model.{name}" not in tensors]
-    if missing:
-        raise UserError(f"the saved state is of another model, without {missing[0]}: go on with the command that started the run, or start another --output")
+    other = [name for name, parameter in model.named_parameters() if getattr(tensors.get(f"model.{name}"), "shape", None) != parameter.shape]
+    if other:
+        raise UserError(f"the saved state is of another model, with another {other[0]} or none: go on with the command that started the run, or start another --output")
     for name, parameter in model.named_parameters():
         parameter.copy_(tensors[f"model.{name}"])
     for number, optimizer in enumerate(optimizers):

@@ -15,7 +15,7 @@ from training.config import NO_TEST
 from training.files import Files
 from training.reading import Holder, look_at_all
 from training.report import combined
-from training.source import class_ids, find_columns, need_split, open_dataset
+from training.source import class_ids, find_columns, need_classes, need_split, open_dataset
 from vit_demo.errors import UserError
 
 
@@ -138,6 +138,7 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     columns = find_columns(dataset[config.train_split].features, config.image_column, config.label_column)
     labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
     train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None and not unseen)
+    need_classes([labels[row] for row in train_rows], names)
     held_out_rows = validation_rows if unseen else held_out_rows
     held_out_labels = labels
     if test_split:

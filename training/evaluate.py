@@ -39,7 +39,7 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
         rows = rows.select(range(min(max_images, len(rows))))
     if len(rows) == 0:
         raise UserError(f"split {split!r} of {dataset} is empty: choose another with --split")
-    ids, names = class_ids(rows[columns[1]][:], rows.features[columns[1]], fewest=1)
+    ids, names = class_ids(rows[columns[1]][:], rows.features[columns[1]])
     classifier = load(model, revision=revision, limits=report.OWN_MODEL)
     model_class, how = match_classes(names, classifier.labels, by_number)
     say(f"{classifier.name} on {len(rows)} pictures of {dataset}, split {split}; {how}")

@@ -70,9 +70,8 @@ def find_columns(features, image_column: str | None = None, label_column: str | 
     return image, label
 
 
-def class_ids(column: list, feature, known: tuple[str, ...] | None = None, fewest: int = 2) -> tuple[list[int], tuple[str, ...]]:
-    """Labels as numbers from 0, and the classes' names; `known` are those of the training split. Every row is checked, and
-    whether pictures of at least `fewest` classes are there to learn from."""
+def class_ids(column: list, feature, known: tuple[str, ...] | None = None) -> tuple[list[int], tuple[str, ...]]:
+    """Labels as numbers from 0, and the classes' names; `known` are those of the training split. Every row is checked."""
     import datasets
 
     plain = not isinstance(feature, datasets.ClassLabel)
@@ -93,6 +92,10 @@ def class_ids(column: list, feature, known: tuple[str, ...] | None = None, fewes
     for row, label in enumerate(ids):
         if not 0 <= label < len(names):
             raise UserError(f"row {row} has label {label}: labels must lie between 0 and {len(names) - 1}: remove such rows first, or choose another split or --label-column")
-    if known is None and len(set(ids)) < fewest:
-        raise UserError(f"only one class ({names[ids[0]]}): a classifier needs at least {fewest}, however many names are declared: add pictures of another class")
     return ids, names
+
+
+def need_classes(ids: list[int], names: tuple[str, ...]) -> None:
+    """Classes to tell apart are those that the pictures to learn from show, however many names are declared."""
+    if len(set(ids)) < 2:
+        raise UserError(f"only one class ({names[ids[0]]}): a classifier needs at least 2 among its {len(ids)} training pictures: add pictures of another class, or raise --max-train-images if those of a sorted dataset were cut off")
