@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import ViTForImageClassification
+from transformers import ViTConfig, ViTForImageClassification
 
 from benchmarks import peer_trainer
 from benchmarks.pace import Pace, in_turns
@@ -57,7 +57,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "bf16"], help="ours and limit; float32 also takes bf16 from trainer_tuned")
     parser.add_argument("--compile", default="auto", choices=["auto", "yes", "no"], help="ours and limit; no also takes it from trainer_tuned")
     parser.add_argument("--only", nargs="+", default=MODES, choices=MODES, help="measure only these")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/train_speed_<device>_<model>.json")
+    parser.add_argument("--write", action="store_true", help="write benchmarks/results/train_speed_<device>_<model>[_<precision>].json")
     parser.add_argument("--note", default="", help="what a reader should know, such as what else the machine was doing")
     return parser.parse_args(argv)
 
@@ -126,7 +126,8 @@ def measure_step(names: list[str], config: TrainConfig, pictures: Pictures, seco
 
 def measure_trainer(config: TrainConfig, pictures: Pictures, seconds: float, tuned: bool) -> dict:
     run = new_run(config, pictures)
-    device, model, processor = run.accelerator.device, ViTForImageClassification(run.model.config), run.processor
+    device, processor = run.accelerator.device, run.processor
+    model = ViTForImageClassification(ViTConfig.from_dict(run.model.config.to_dict()))  # with the library's own choice of attention
     pace, arguments = Pace(config.batch_size, seconds, device, WARM_UP), {}
     if tuned:
         arguments = dict(bf16=config.precision != "float32", torch_compile=config.compile != "no", dataloader_num_workers=peer_trainer.cores())
@@ -145,8 +146,6 @@ def training_flops(config: TrainConfig) -> int:
 
 
 def new_model(config: TrainConfig) -> ViTForImageClassification:
-    from transformers import ViTConfig
-
     names = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
     with torch.device("meta"):
         return ViTForImageClassification(ViTConfig(**{name: getattr(config, name) for name in names}, num_labels=10, attn_implementation="eager"))
@@ -185,7 +184,8 @@ def write(line: dict, measured: dict, flops: int, args: argparse.Namespace) -> N
     kept = {**line, "gigaflop_a_training_picture": flops / 1e9, "contenders": measured, "versions": report.versions(), "threads": torch.get_num_threads(),
             "command": report.command_line("benchmarks.train_speed", sys.argv[1:]), "note": args.note, "date": time.strftime("%Y-%m-%d", time.gmtime())}
     device = "".join(c if c.isalnum() else "-" for c in line["device"].split(":")[-1].split(",")[0].strip().lower())
-    report.write_bytes(RESULTS / f"train_speed_{device}_{line['model']}.json", (json.dumps(kept, indent=1) + "\n").encode())
+    asked = "" if args.precision == "auto" else f"_{args.precision}"
+    report.write_bytes(RESULTS / f"train_speed_{device}_{line['model']}{asked}.json", (json.dumps(kept, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
