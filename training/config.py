@@ -1,11 +1,5 @@
-"""Every setting of a training run, in one dataclass; the help texts are the manual.
+"""Every setting of a training run, in one dataclass; the help texts are the manual. command_line.py fills it in."""
 
-A flag beats the YAML file (`--config`), which beats the preset, which beats the default written here.
-"""
-
-import argparse
-import dataclasses
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +9,6 @@ from vit_demo.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
 NO_TEST = "none"  # --test-split for a run that must not look at the test pictures, such as one that chooses a recipe
-FINE_TUNE = "fine-tune"  # the recipe when --model is given and no preset is
 
 
 def option(default, help_text: str, **more):
@@ -116,11 +109,6 @@ class TrainConfig:
         return read_preset(name)
 
 
-# Settings that may differ between a run and its resumption: they change no weight.
-RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "auto_accumulate", "tracker", "dry_run"}
-# These may lie elsewhere by then: the pictures' fingerprint is compared, and all weights come from the saved state; of the
-# model only its shape and its processor are read again.
-MOVABLE = {"dataset", "model"}
 SHAPE = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # a pretrained model brings its own
 
 
@@ -137,84 +125,3 @@ def read_preset(name: str) -> dict:
     if name not in preset_names():
         raise UserError(f"no preset named {name!r}: choose {', '.join(preset_names())}")
     return read_yaml(PRESETS / f"{name}.yaml", TrainConfig)
-
-
-def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
-    """Only what the command line really says; HfArgumentParser makes the parser from the dataclass."""
-    from transformers import HfArgumentParser
-
-    told = [(f.name, f.type, field(default=f.default, metadata={k: f.metadata[k] for k in ("help", "choices") if k in f.metadata}))
-            for f in dataclasses.fields(kind) if f.name not in kind.UNUSED]  # the library takes every other key for one of argparse
-    parser = HfArgumentParser(
-        dataclasses.make_dataclass("Flags", told),
-        prog=f"python -m {kind.MODULE}",
-        description=kind.DOES,
-        epilog=f"Start: {kind.EXAMPLE}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--config", help="YAML file of settings; flags beat it")
-    for action in parser._actions:
-        if action.dest not in ("help", "config"):
-            action.help = f"{action.help} [{action.default}]" if action.default not in (None, argparse.SUPPRESS) else action.help
-            action.default = argparse.SUPPRESS
-            action.option_strings = [flag for flag in action.option_strings if "_" not in flag]  # help shows one spelling
-    given = vars(parser.parse_args(argv))
-    return {name: value for name, value in given.items() if not (name == "config" and value is None)}
-
-
-def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
-    """Command line -> checked settings. Raises UserError with one line."""
-    given = given_flags(argv, kind)
-    from_file = read_yaml(Path(given.pop("config")), kind) if "config" in given else {}
-    named = {**{name: value for name, value in from_file.items() if name not in kind.UNUSED}, **given}
-    if named.get("resume"):
-        return resumed_config(named, kind)
-    if not named.get("dataset"):
-        raise UserError("--dataset is missing: a Hub id such as uoft-cs/cifar10, or a folder")
-    if not named.get("output"):
-        raise UserError("--output is missing: the folder to write the model to")
-    model, pretrains = named.get("model"), "model" in kind.UNUSED
-    preset = named.get("preset") or (FINE_TUNE if model else None)
-    if preset is None:
-        ways = "--preset is missing: the architecture to pretrain" if pretrains else "give --model to fine-tune one, or --preset to train from scratch"
-        raise UserError(f"{ways} ({', '.join(architectures())})")
-    if not model and "hidden_size" not in read_preset(preset):
-        ways = "give one with an architecture" if pretrains else "give --model too, or a preset to train from scratch"
-        raise UserError(f"--preset {preset} is a recipe for fine-tuning: {ways} ({', '.join(architectures())})")
-    refuse_idle(given, named)
-    return kind(**{**kind.from_preset(preset), **named, "preset": preset})
-
-
-def refuse_idle(given: dict, named: dict) -> None:
-    """Refuse what the run would not heed (a shape is only refused as a flag: presets and saved settings always hold one), or
-    what could only spoil it."""
-    model, blocks = named.get("model"), named.get("train_last_blocks")
-    if model and (idle := [name for name in SHAPE if name in given]):
-        raise UserError(f"--{idle[0].replace('_', '-')} {given[idle[0]]} with --model {model}: a pretrained model keeps its own; leave the flag out, or leave --model out to train from scratch")
-    if blocks is not None and not model:
-        raise UserError(f"--train-last-blocks {blocks} without --model: the frozen layers would stay random; give --model, or leave the flag out")
-
-
-def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
-    """The settings saved in --output; a flag that would change the result is refused."""
-    saved = Path(named.get("output") or "") / "train.yaml"
-    if not named.get("output") or not saved.is_file():
-        raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
-    settings = read_yaml(saved, kind)
-    for name, value in named.items():
-        may_differ = name in RUN_ONLY or name in MOVABLE and settings.get(name)
-        if not may_differ and settings.get(name) != value:
-            raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
-    return kind(**{**settings, **named})
-
-
-def command(config: TrainConfig) -> str:
-    """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
-    usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
-    unsaid = RUN_ONLY | {"preset"} | (set(SHAPE) if config.model else set())
-    words = ["python", "-m", config.MODULE]
-    for name, value in dataclasses.asdict(config).items():
-        if name not in unsaid and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
-            shown = Path(value).name if name in ("dataset", "model") and Path(value).is_dir() else value
-            words += [f"--{name.replace('_', '-')}", str(shown)]
-    return shlex.join([*words, "--output", Path(config.output).name])

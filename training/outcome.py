@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from training import card, checkpoint, extras, figures, report
-from training.config import TrainConfig, command
+from training.command_line import command
+from training.config import TrainConfig
 from training.lineage import dataset_name, descent
 from training.scores import scores
 from vit_demo.classifier import Classifier, load

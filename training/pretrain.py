@@ -15,7 +15,8 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from training import outcome, report
-from training.config import NO_TEST, TrainConfig, command, option, parse_config, read_preset
+from training.command_line import command, parse_config
+from training.config import NO_TEST, TrainConfig, option, read_preset
 from training.model import check_divisible
 from training.run import Run, Task
 from training.train import carry_out, cli

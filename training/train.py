@@ -13,7 +13,8 @@ from pathlib import Path
 from transformers.utils import logging
 
 from training import outcome
-from training.config import TrainConfig, parse_config
+from training.command_line import parse_config
+from training.config import TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
 from training.interrupt import STOPPED, Interrupt
