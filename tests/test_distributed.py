@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,16 +49,22 @@ def alone(dataset, tmp_path_factory):
 def torchrun(launcher: list[str], module: str, arguments: list[str], **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *launcher, "-m", module, *arguments], cwd=ROOT, text=True,
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT), **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def ended(process: subprocess.Popen) -> str:
+    return all_ended([process])[0]
+
+
+def all_ended(processes: list[subprocess.Popen]) -> list[str]:
+    """What each printed, read while all of them run; none is left when one does not end."""
     try:
-        told, _ = process.communicate(timeout=300)
+        with ThreadPoolExecutor(len(processes)) as readers:
+            return [told for told, _ in readers.map(lambda process: process.communicate(timeout=300), processes)]
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    return told
+        for process in processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def printed(command: str) -> str:
@@ -113,7 +120,7 @@ def test_two_nodes_see_the_pictures_that_one_process_sees(dataset, alone, tmp_pa
     output, port = tmp_path / "run", str(free_port())
     nodes = [torchrun(["--nnodes", "2", "--nproc_per_node", "1", "--node_rank", rank, "--master_addr", "127.0.0.1", "--master_port", port],
                       "tests.recorded_train", flags(dataset, output, *RUN), WITNESS=str(tmp_path)) for rank in "01"]
-    told = [ended(node) for node in nodes]
+    told = all_ended(nodes)
     assert (output / "model.safetensors").is_file(), told
     check_against_one_process(output, alone)
     passes = [[json.loads(line) for line in (tmp_path / f"rank-{rank}.jsonl").read_text().splitlines()] for rank in (0, 1)]

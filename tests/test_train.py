@@ -1,16 +1,18 @@
 """The whole command, on a few small pictures: what it writes and what it refuses."""
 
 import json
+import weakref
 from collections import namedtuple
 
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import save_tiny_model
 from tests.training_data import NAMES, image_folder
-from training import checkpoint, outcome
+from training import checkpoint, outcome, train
 from training.config import TrainConfig
 from training.data import load_splits
 from training.train import main
@@ -166,3 +168,22 @@ def test_an_output_that_holds_something_is_refused(finished, dataset, tmp_path):
     main(flags(dataset, tmp_path / "empty", "--dry-run"))
     with pytest.raises(UserError, match="cannot write to --output .*file/run: Not a directory; give another folder"):
         main(flags(dataset, tmp_path / "file" / "run"))
+
+
+def test_the_model_is_gone_before_the_processes_part(dataset, tmp_path, monkeypatch, quick):
+    """A distributed one that dies after its process group can hang for good: seen with gloo, within a few tries of a loop."""
+    start, end_training, held = train.start, Accelerator.end_training, []
+
+    def started(*given):
+        run = start(*given)
+        held.append(weakref.ref(run.prepared))
+        return run
+
+    def ending(accelerator):
+        held.append(held[0]())
+        end_training(accelerator)
+
+    monkeypatch.setattr(train, "start", started)
+    monkeypatch.setattr(Accelerator, "end_training", ending)
+    main(flags(dataset, tmp_path / "run"))
+    assert held[1] is None

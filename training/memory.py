@@ -75,6 +75,7 @@ def let_go(run: Run) -> None:
     run.model = run.prepared = run.average = None
     run.optimizers.clear()
     run.accelerator.free_memory()
+    gc.collect()  # a prepared model holds itself by its own forward
 
 
 def first_that_fits(run: Run) -> int | None:

@@ -18,7 +18,7 @@ from training.config import TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
 from training.interrupt import STOPPED, Interrupt
-from training.memory import explained, within_memory
+from training.memory import explained, let_go, within_memory
 from training.model import make_processor
 from training.progress import Meter
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
@@ -61,6 +61,7 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
         with explained("after the last step", accelerator.device, f"the trained state is saved; --resume with less than --resident-gb {config.resident_gb:g} goes on from there"):
             task.finish(run)
     accelerator.wait_for_everyone()
+    let_go(run)  # a distributed model that outlives its process group may wait for the group's threads for ever, and they for it
     accelerator.end_training()
     return run.output
 

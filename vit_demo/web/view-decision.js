@@ -27,9 +27,9 @@ vit.views.decision = (card, data, frame) => {
   const scale = h("div");
   const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
   const method = (name) => { const [, , about, unit, byClass] = data.methods.find(([other]) => other === name); return { about, unit, byClass }; };
-  const measured = (name) => {
+  const measured = ({ method: name, wanted, against }) => {
     const { model, pictures, scores } = data.measured;
-    if (!scores?.[name] || asked.wanted !== data.order[0] || asked.against >= 0) return ""; // they were measured for the answer that was given
+    if (!scores?.[name] || wanted !== data.order[0] || against >= 0) return ""; // they were measured for the answer that was given
     const told = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
     return ` On average over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
   };
@@ -38,7 +38,8 @@ vit.views.decision = (card, data, frame) => {
   function ask() {
     note.textContent = method(asked.method).about;
     bar.style.visibility = "visible"; bar.firstChild.style.width = "3%";
-    frame.ask(asked, (reply) => {
+    const question = { ...asked };  // an answer is told with its own question, whatever was chosen since
+    frame.ask(question, (reply) => {
       bar.firstChild.style.width = `${100 * reply.progress}%`;
       if (!reply.values) return;
       bar.style.visibility = "hidden";
@@ -52,12 +53,13 @@ vit.views.decision = (card, data, frame) => {
       scale.replaceChildren(legend);
       const line = (name, points, tone) => ({ name, points, tone });
       const chart = (unit, which) => vit.lines({ x: reply.shares, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "random")] });
-      plot.replaceChildren(chart(`insertion: ${said()} with the best share of the patches only`, reply.insertion), chart(`deletion: ${said()} with the best share taken away`, reply.deletion));
-      note.textContent = `${about} Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(reply.method)}`;
+      plot.replaceChildren(chart(`insertion: ${said(question)} with the best share of the patches only`, reply.insertion), chart(`deletion: ${said(question)} with the best share taken away`, reply.deletion));
+      note.textContent = `${about} Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(question)}`;
       draw();
     });
   }
-  const said = () => { const name = (index) => data.names[data.order.indexOf(index)]; return asked.against < 0 ? `p(${name(asked.wanted)})` : `p(${name(asked.wanted)} of the two)`; };
+  const named = (index) => data.names[data.order.indexOf(index)];
+  const said = ({ wanted, against }) => (against < 0 ? `p(${named(wanted)})` : `p(${named(wanted)} of the two)`);
   const draw = () => { caption.textContent = values ? `patch ${vit.active()}: ${number(values[vit.active()], 3)}` : "…"; };
 
   const classes = data.order.map((index, i) => [String(index), data.names[i]]);
