@@ -21,16 +21,17 @@ class Pace:
         self.steps, self.block, self.blocks, self.worked = 0, 0, [], 0.0
         self.resume()
 
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     def resume(self) -> None:
         """Begin a block: the clocks start here."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        self.counted, self.cpu, self.started = 0, time.process_time(), time.perf_counter()
+        self.counted, self.started, self.cpu = 0, self.now(), time.process_time()
 
     def elapsed(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - self.started
+        return self.now() - self.started
 
     def step(self) -> bool:
         """True when it is enough."""

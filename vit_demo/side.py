@@ -4,7 +4,7 @@ from functools import cache
 
 from PIL import Image
 
-from vit_demo.chapters.scene import Look, a, percent
+from vit_demo.chapters.scene import Look, a, called, percent
 from vit_demo.classifier import Classifier
 from vit_demo.draw import data_uri, picture
 from vit_demo.looks import Visit
@@ -83,5 +83,4 @@ def short(revision: str) -> str:
 
 def describe(classifier: Classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
-    name = "the bundled model" if classifier.name == "bundled" else classifier.name
-    return name + (f" ({percent(accuracy)} right)" if isinstance(accuracy, float) else "")
+    return called(classifier.name) + (f" ({percent(accuracy)} right)" if isinstance(accuracy, float) else "")

@@ -31,7 +31,7 @@ def scene(look: Look) -> dict:
     weight = maths.pair(attended, head, token, key).weight.item()
     everything = attention.numel() <= SENT_WHOLE
     distances = maths.mean_distance(attention, trace.grid, look.patch)
-    uniform = maths.mean_distance(torch.full((1, 1, tokens, tokens), 1 / tokens), trace.grid, look.patch).item()
+    uniform = maths.patch_distances(trace.grid, look.patch).mean().item()  # of a head that looks everywhere alike
     story = (
         "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant; patches do "
         f"the same. Each of the {mono(tokens)} tokens asks all of them a question, by the dot product of its query with their "

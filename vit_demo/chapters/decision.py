@@ -28,6 +28,7 @@ def scene(look: Look) -> dict:
     logits, labels = look.trace.logits, look.classifier.labels
     first, second = look.ranked[0], look.ranked[1] if len(labels) > 1 else look.ranked[0]
     p = look.probabilities[first].item()
+    none = energy(look)
     odds = math.exp(min((logits[first] - logits[second]).item(), 50))
     story = (
         f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class, the "
@@ -46,7 +47,7 @@ answer = logits.softmax(-1)[{first}].item()
         "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” above. "
                    "Then raise the temperature: the order stays, only the confidence goes.",
         "data": {
-            **pixels(look), "none": energy(look), "none_says": none_of_them(look), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
+            **pixels(look), "none": none, "none_says": none_of_them(none), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method), method.unit, method.by_class] for name, method in METHODS.items()],
             "default": opening(look.config), "measured": map_scores(look.classifier),
         },
@@ -63,9 +64,8 @@ def described(method) -> str:
     return f"{method.title}: {method.says} ({method.source})."
 
 
-def none_of_them(look: Look) -> str:
+def none_of_them(found: dict | None) -> str:
     """How far the picture is from all classes, where training left a table of energies beside the model."""
-    found = energy(look)
     if found is None:
         return ("How far a picture is from all classes can be told only where a table of energies lies beside the model: "
                 "python -m training.train leaves one there.")

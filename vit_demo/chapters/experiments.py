@@ -30,6 +30,7 @@ def scene(look: Look) -> dict:
     half[0, ::2] = True
     kept = logits_keeping(look.model, embeddings, half)[0].softmax(-1)[best].item()
     blank = logits_keeping(look.model, embeddings, torch.zeros_like(half))[0].softmax(-1)[best].item()
+    wins = goal(look, blank)
     story = (
         f"The surest way to learn what matters is to take it away. A ViT takes any number of tokens, so patches can really be "
         f"dropped, not painted grey: with all {mono(count)} patches it says {look.label(best)} with "
@@ -50,10 +51,10 @@ answer = logits.softmax(-1)[{best}].item()
         "story": story, "view": "experiments",
         "equation": f"kept {mono('½ N')}: p({look.label(best)} | every second patch) = <b>{percent(kept)}</b> "
                     f"&nbsp; p({look.label(best)} | none) = <b>{percent(blank)}</b>",
-        "attempt": f"keep as few patches as you can, and {look.label(best)} at {percent(goal(look, blank))} or more. "
+        "attempt": f"keep as few patches as you can, and {look.label(best)} at {percent(wins)} or more. "
                    "Then reveal what the heat map would have kept.",
         "data": {
-            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": goal(look, blank),
+            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": wins,
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
             "measured": map_scores(look.classifier),

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vit_demo.chapters.scene import called
 from vit_demo.classifier import BUNDLED, FAITHFULNESS_FILE
 from vit_demo.explain.methods import METHODS, RANDOM
 
@@ -57,7 +58,7 @@ def _scores(file: Path, model: str) -> dict:
         told = json.loads(file.read_bytes())
         dropped = {name: row["drop"] for name, row in told["test"].items() if name in METHODS or name == RANDOM}
         scores = {name: [float(row["difference"]), *map(float, row["ci95"])] for name, row in dropped.items()}
-        found = {"model": model, "pictures": int(told["pictures"]), "scores": scores}
+        found = {"model": called(model), "pictures": int(told["pictures"]), "scores": scores}
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return {}
     return found if RANDOM in scores and all(len(row) == 3 for row in scores.values()) else {}

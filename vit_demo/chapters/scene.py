@@ -123,6 +123,11 @@ def a(label: str) -> str:
     return f"{'an' if label[:1].lower() in tuple('aeiou') else 'a'} {label}"
 
 
+def called(model: str) -> str:
+    """A model's name in a sentence."""
+    return "the bundled model" if model == "bundled" else model
+
+
 def whole(value: int) -> str:
     return f"{value:,}"
 

@@ -28,6 +28,9 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
     h("figcaption", {}, unit + (progress < 1 ? " …" : "")));
 };
 
+/** A number at an axis. */
+vit.tick = (v) => vit.number(v, v % 1 ? 1 : 0);
+
 /** The next round number above, whose half is round too: where an axis ends. */
 vit.nice = (most) => {
   const unit = 10 ** Math.floor(Math.log10(most || 1));

@@ -31,7 +31,7 @@ vit.views.decision = (card, data, frame) => {
     const { model, pictures, scores } = data.measured;
     if (!scores?.[name] || wanted !== data.order[0] || against >= 0) return ""; // they were measured for the answer that was given
     const told = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
-    return ` On average over ${pictures} test pictures of ${model === "bundled" ? "the bundled model" : model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
+    return ` On average over ${pictures} test pictures of ${model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
   };
   let values = null;
 

@@ -28,9 +28,9 @@ vit.views.depth = (card, data, frame) => {
       h("p", { class: "quiet" }, "The logit lens: nostalgebraist 2020; for ViTs Vilas et al. 2023, arXiv:2310.18969."),
       h("h3", { class: "later" }, "patches that are now like the chosen one (as in EL-VIT: Zhou et al. 2024, arXiv:2401.12666)"), h("figure", { class: "near" }, near, nearScale, nearText))),
   h("div", { class: "below twin" },
-    vit.lines({ x: steps, top: vit.nice(Math.max(...data.norms.CLS, ...data.norms.patches)), unit: "length of a token's vector, by layer", format: (v) => number(v, v % 1 ? 1 : 0),
+    vit.lines({ x: steps, top: vit.nice(Math.max(...data.norms.CLS, ...data.norms.patches)), unit: "length of a token's vector, by layer", format: vit.tick,
       series: [{ name: "CLS", points: data.norms.CLS, tone: "token" }, { name: "patches", points: data.norms.patches }] }),
-    vit.lines({ x: steps.slice(1), top: vit.nice(Math.max(...data.added.attention, ...data.added.MLP)), unit: "what a layer adds to it (mean length)", format: (v) => number(v, v % 1 ? 1 : 0),
+    vit.lines({ x: steps.slice(1), top: vit.nice(Math.max(...data.added.attention, ...data.added.MLP)), unit: "what a layer adds to it (mean length)", format: vit.tick,
       series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "plain" }] })));
 
   const told = (token) => [0, 1, 2].filter((i) => data.top[layer][token][i] !== undefined)

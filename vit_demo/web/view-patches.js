@@ -67,13 +67,13 @@ vit.views.patches = (card, data, frame) => {
 
   function timing() {
     const out = h("div", { class: "timing" });
+    const time = (s) => (s < 1 ? `${number(1000 * s, s < 0.01 ? 1 : 0)} ms` : s < 600 ? `${number(s, 1)} s` : `${number(s / 3600, 1)} h`);
     const go = h("button", { type: "button", class: "do" }, "measure on this server");
     go.addEventListener("click", () => {
       frame.ask({ what: "time" }, ({ rows, progress }) => {
         if (progress === 1) go.textContent = "measure again";
-        const time = (s) => (s < 1 ? `${number(1000 * s, s < 0.01 ? 1 : 0)} ms` : s < 600 ? `${number(s, 1)} s` : `${number(s / 3600, 1)} h`);
         const top = Math.max(...rows.map((r) => Math.log10(r.seconds * 1e4)), 1);
-        out.replaceChildren(h("div", { class: "progress" }, h("i", { style: `width:${100 * progress}%` })),
+        out.replaceChildren(...(progress < 1 ? [h("div", { class: "progress" }, h("i", { style: `width:${100 * progress}%` }))] : []),
           h("div", { class: "scroll" }, h("table", { class: "times" }, h("thead", {}, h("tr", {}, ...["patch", "pairs", "× before", "", "time", "× before", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))),
             h("tbody", {}, ...rows.map((r, i) => h("tr", {}, h("td", { class: "mono" }, `${r.patch} px`),
               h("td", { class: "mono" }, r.pairs.toLocaleString("en")), h("td", { class: "mono" }, i ? number(r.pairs / rows[i - 1].pairs, 1) : ""),
@@ -81,7 +81,6 @@ vit.views.patches = (card, data, frame) => {
               h("td", { class: "mono" }, time(r.seconds)), h("td", { class: "mono" }, i ? number(r.seconds / rows[i - 1].seconds, 1) : ""),
               h("td", { class: "quiet" }, r.measured ? "measured" : "extrapolated")))))),
           h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale. While the pairs are few, all other arithmetic takes the time, and it grows with the tokens."));
-        if (progress === 1) out.firstChild.remove();
       });
     });
     return h("div", {}, h("div", { class: "tools" }, go), out);

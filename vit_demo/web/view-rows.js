@@ -78,7 +78,7 @@ vit.attentionMore = (data, frame, given) => {
     const holder = h("div", { class: "plot" });
     draw = () => {
       const [layer, which] = head();
-      holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: vit.nice(Math.max(uniform, ...distances.flat())), level: { at: uniform, name: `everywhere alike: ${number(uniform, 1)}` }, unit: "layer (up: mean distance in pixels)", format: (v) => number(v, v % 1 ? 1 : 0), mark: layer + 1, height: 150,
+      holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: vit.nice(Math.max(uniform, ...distances.flat())), level: { at: uniform, name: `everywhere alike: ${number(uniform, 1)}` }, unit: "layer (up: mean distance in pixels)", format: vit.tick, mark: layer + 1, height: 150,
         series: [...Array(heads).keys()].map((i) => ({ name: i === which ? `head ${i + 1}` : "", tone: i === which ? "strength" : "other", points: distances.map((l) => l[i]) })) }));
     };
     return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). A head far below the dashed line looks near itself, as the small filters of older networks must."), holder);
