@@ -86,6 +86,9 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--train-last-blocks", "0"], "--train-last-blocks 0 without --model: the frozen layers would stay random; give --model, or leave the flag out"),
     ([*BASE, "--model", "some/vit", "--num-hidden-layers", "6"], "--num-hidden-layers 6 with --model some/vit: a pretrained model keeps its own; leave the flag out, or leave --model out"),
     ([*TINY, "--model", "some/vit", "--patch-size", "4"], "--patch-size 4 with --model some/vit"),  # though it is the preset's own
+    ([*BASE, "--model", "some/vit", "--muon-learning-rate", "0.01"], "--muon-learning-rate 0.01 without --optimizer muon: the run would not heed it; add --optimizer muon, or leave"),
+    ([*TINY, "--magnitude", "0.9"], "--magnitude 0.9 without --randaugment"),
+    ([*TINY, "--cutmix", "0", "--mix-until", "0.5"], "--mix-until 0.5 without --mixup or --cutmix"),
     ([*BASE, "--resume"], "nothing to resume: out/train.yaml is not there"),
 ])
 def test_what_cannot_be_is_refused_in_one_line(flags, told):
@@ -124,6 +127,15 @@ def test_a_shape_that_a_preset_or_saved_settings_bring_may_stand_beside_a_model(
 def test_pretraining_is_not_told_of_flags_that_it_does_not_have(flags, told):
     with pytest.raises(UserError, match=told):
         parse_config([*BASE, *flags], PretrainConfig)
+
+
+def test_what_a_file_says_beside_nothing_is_passed_over_and_not_repeated(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("magnitude: 0.9\nmuon_weight_decay: 0.3\n")
+    found = parse_config([*TINY, "--config", str(file), "--optimizer", "adamw"])
+    said = command(found)
+    assert "--magnitude" not in said and "--muon" not in said and parse_config(shlex.split(said)[3:]).optimizer == "adamw"
+    assert "--magnitude 0.9" in command(parse_config([*TINY, "--config", str(file), "--randaugment", "1"]))
 
 
 def test_pretraining_passes_over_what_a_file_of_settings_says_to_fine_tuning_alone(tmp_path):

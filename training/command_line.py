@@ -20,6 +20,11 @@ RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident
 # model only its shape and its processor are read again.
 MOVABLE = {"dataset", "model"}
 
+# Settings that mean something only beside another one, and what turns that on.
+MUON, MIXING = ("--optimizer muon", lambda config: config.optimizer == "muon"), ("--mixup or --cutmix", lambda config: config.mixup or config.cutmix)
+BESIDE = {"muon_learning_rate": MUON, "muon_weight_decay": MUON, "mix_probability": MIXING, "mix_until": MIXING,
+          "magnitude": ("--randaugment", lambda config: config.randaugment)}
+
 
 def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
     """Only what the command line really says; HfArgumentParser makes the parser from the dataclass."""
@@ -63,18 +68,22 @@ def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainC
     if not model and "hidden_size" not in read_preset(preset):
         ways = "give one with an architecture" if pretrains else "give --model too, or a preset to train from scratch"
         raise UserError(f"--preset {preset} is a recipe for fine-tuning: {ways} ({', '.join(architectures())})")
-    refuse_idle(given, named)
-    return kind(**{**kind.from_preset(preset), **named, "preset": preset})
+    config = kind(**{**kind.from_preset(preset), **named, "preset": preset})
+    refuse_idle(given, named, config)
+    return config
 
 
-def refuse_idle(given: dict, named: dict) -> None:
-    """Refuse what the run would not heed (a shape is only refused as a flag: presets and saved settings always hold one), or
-    what could only spoil it."""
+def refuse_idle(given: dict, named: dict, config: TrainConfig) -> None:
+    """Refuse what the run would not heed (mostly as a flag only: presets and saved settings always hold a value), or what could
+    only spoil it."""
     model, blocks = named.get("model"), named.get("train_last_blocks")
     if model and (idle := [name for name in SHAPE if name in given]):
         raise UserError(f"--{idle[0].replace('_', '-')} {given[idle[0]]} with --model {model}: a pretrained model keeps its own; leave the flag out, or leave --model out to train from scratch")
     if blocks is not None and not model:
         raise UserError(f"--train-last-blocks {blocks} without --model: the frozen layers would stay random; give --model, or leave the flag out")
+    for name, (on, is_on) in BESIDE.items():
+        if name in given and not is_on(config):
+            raise UserError(f"--{name.replace('_', '-')} {given[name]} without {on}: the run would not heed it; add {on}, or leave the flag out")
 
 
 def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
@@ -93,7 +102,7 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
 def command(config: TrainConfig) -> str:
     """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
     usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
-    unsaid = RUN_ONLY | {"preset"} | (set(SHAPE) if config.model else set())
+    unsaid = RUN_ONLY | {"preset"} | (set(SHAPE) if config.model else set()) | {name for name, (_, is_on) in BESIDE.items() if not is_on(config)}
     words = ["python", "-m", config.MODULE]
     for name, value in dataclasses.asdict(config).items():
         if name not in unsaid and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
