@@ -21,7 +21,8 @@ def trained(tmp_path):
     """A folder as training leaves it."""
     folder = save_model(tmp_path / "trained")
     (folder / "metrics.json").write_text(json.dumps({"test_accuracy": 0.5, "test_loss": 1.0}))
-    for name in ("README.md", "confusion.png", ".eval_results/cifar10.yaml", "state/step-1/model.safetensors", "train.yaml"):
+    for name in ("README.md", "confusion.png", ".eval_results/cifar10.yaml", "state/step-1/model.safetensors", "train.yaml",
+                 "snapshots/epoch-001/config.json", "snapshots/epoch-001/model.safetensors"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     return folder
@@ -80,6 +81,13 @@ def test_what_will_not_do_leaves_the_old_one(trained, target, spoil, says):
 def test_too_large_leaves_the_old_one(trained, target, monkeypatch):
     monkeypatch.setattr(bundling, "MOST_BYTES", 100_000)
     with pytest.raises(UserError, match="carries at most 0 MB"):
+        bundle(trained, target)
+    assert files(target.parent) == {"bundled/old.txt"}
+
+
+def test_too_many_snapshots_leave_the_old_one(trained, target, monkeypatch):
+    monkeypatch.setattr(bundling, "MOST_OF_SNAPSHOTS", 30)
+    with pytest.raises(UserError, match=r"0\.0 MB of snapshots; the app carries at most 0 MB: take some out of snapshots/"):
         bundle(trained, target)
     assert files(target.parent) == {"bundled/old.txt"}
 

@@ -91,6 +91,19 @@ def test_accuracies_come_from_the_history_and_say_of_what(folder):
         assert lapse.accuracy({"history": history}, 1) is None
 
 
+@pytest.mark.parametrize(("metrics", "ends"), [({"epochs": 9, "settings": {"keep": "last"}}, True), ({"epochs": 9, "settings": {"keep": "best"}}, False),
+                                               ({"epochs": 2, "settings": {"keep": "last"}}, False), ({"epochs": "9", "settings": []}, False)])
+def test_the_film_ends_with_the_model_itself_where_it_is_what_came_out_last(folder, metrics, ends):
+    (folder / "metrics.json").write_text(json.dumps({"history": HISTORY + [{"epoch": 9, "validation_accuracy": 0.875}], **metrics}))
+    scaled(folder, 2).save_pretrained(folder / "snapshots" / "epoch-002")
+    look = look_at(load(folder))
+    reply = last(look)
+    assert reply["epochs"] == [1, 2] + [9] * ends and reply["copies"] == 2 and reply["bytes"] == 4 * sum(p.numel() for p in look.model.parameters())
+    assert len(reply["steps"]) == 2 + ends and reply["steps"][1]["p"] != pytest.approx(look.probabilities.max().item())
+    if ends:
+        assert reply["steps"][2]["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-6) and reply["steps"][2]["accuracy"][0] == 0.875
+
+
 def test_signs_of_filters_follow_the_model(folder):
     opposite = ViTForImageClassification.from_pretrained(folder)
     with torch.no_grad():

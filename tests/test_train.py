@@ -10,13 +10,13 @@ from accelerate import Accelerator
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
-from tests.tiny import save_tiny_model
+from tests.tiny import pil, save_tiny_model
 from tests.training_data import NAMES, image_folder
 from training import checkpoint, outcome, train
 from training.config import TrainConfig
 from training.data import load_splits
 from training.train import main
-from vit_demo.classifier import load
+from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
 
 
@@ -78,11 +78,22 @@ def test_the_weight_average_is_what_is_shipped(finished):
     assert not any(torch.equal(shipped[name], state[f"model.{name}"]) for name in shipped)
 
 
-def test_snapshots_are_small_models_along_the_run(finished):
+def test_snapshots_are_small_models_along_the_run(finished, dataset):
+    """Each gets the validation accuracy that was noted after its epoch."""
     folders = sorted((finished / "snapshots").iterdir())
-    assert [folder.name for folder in folders] == ["epoch-004", "epoch-008"]
-    last, shipped = weights(folders[1]), weights(finished)
-    assert all(torch.equal(last[name], shipped[name].half()) for name in shipped)
+    assert [folder.name for folder in folders] == ["epoch-001", "epoch-003"]
+    history = json.loads((finished / "metrics.json").read_text())["history"]
+    validation = load_splits(TrainConfig(dataset=str(dataset), validation_images=8), 8, progress=False).validation
+    images = [pil(pixels) for pixels in validation.pixels]
+    for folder, epoch in zip(folders, (1, 3), strict=True):
+        assert {tensor.dtype for tensor in weights(folder).values()} == {torch.float16}
+        right = (read_folder(folder, "snapshot", processor_of=finished).logits(images).argmax(1) == validation.labels).float().mean().item()
+        assert right == pytest.approx(history[epoch - 1]["validation_accuracy"])
+
+
+@pytest.mark.parametrize(("epochs", "wanted", "kept"), [(52, 4, [1, 3, 7, 19]), (8, 2, [1, 3]), (3, 3, [1, 2]), (1, 5, []), (1000, 3, [1, 10, 100]), (9, 0, [])])
+def test_snapshots_are_spread_by_ratio_and_end_before_the_model_itself(epochs, wanted, kept):
+    assert outcome.snapshot_epochs(TrainConfig(dataset="x", epochs=epochs, snapshots=wanted)) == kept
 
 
 def test_the_processors_constants_survive_fine_tuning(dataset, tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """Put a trained folder into the app as its bundled model: the same files, weights in float16, state left out.
 
     python -m training.bundle runs/tiny-cpu
+
+Snapshots of its training go along, so that the app shows the time-lapse with no network.
 """
 
 import argparse
@@ -14,13 +16,23 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
-from training.publish import check_folder, product_files
+from training.publish import SNAPSHOTS, check_folder, product_files
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES
 
 MOST_BYTES = 12_000_000
+MOST_OF_SNAPSHOTS = 20_000_000  # bytes of all of them: whoever clones the repository fetches them
 WEIGHTS = ("config.json", "model.safetensors")
+
+
+def carried(folder: Path) -> dict[str, Path]:
+    """Name -> file of what is copied as it is. Raises UserError when the snapshots are too large."""
+    snapshots = {path.relative_to(folder).as_posix(): path for path in folder.glob(f"{SNAPSHOTS}/*/*") if path.name in WEIGHTS}
+    size = sum(path.stat().st_size for path in snapshots.values())
+    if size > MOST_OF_SNAPSHOTS:
+        raise UserError(f"{folder}: {size / 1e6:.1f} MB of snapshots; the app carries at most {MOST_OF_SNAPSHOTS / 1e6:.0f} MB: take some out of {SNAPSHOTS}/")
+    return {name: path for name, path in product_files(folder).items() if name not in WEIGHTS} | snapshots
 
 
 def bundle(folder: Path, target: Path = BUNDLED) -> str:
@@ -29,10 +41,9 @@ def bundle(folder: Path, target: Path = BUNDLED) -> str:
     with tempfile.TemporaryDirectory(dir=target.parent) as aside:
         small = Path(aside) / "bundled"
         ViTForImageClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).half().save_pretrained(small)
-        for name, path in product_files(folder).items():
-            if name not in WEIGHTS:
-                (small / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, small / name)
+        for name, path in carried(folder).items():
+            (small / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, small / name)
         size = (small / "model.safetensors").stat().st_size
         if size > MOST_BYTES:
             raise UserError(f"{folder}: {size / 1e6:.1f} MB in float16; the app carries at most {MOST_BYTES / 1e6:.0f} MB")

@@ -84,7 +84,7 @@ class TrainConfig:
     compile: str = option("auto", "torch.compile the model: auto (on a GPU), yes or no", choices=["auto", "yes", "no"])
     resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers", least=0)
     workers: int = option(2, "processes that decode pictures when they are streamed", least=0)
-    snapshots: int = option(0, "keep this many small copies of the model along the run, for the app's time-lapse", least=0)
+    snapshots: int = option(0, "keep this many small copies of the model along the run, most of them early, where it changes most, for the app's time-lapse", least=0)
     bank: int = option(500, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it (0: none)", least=0)
     auto_accumulate: bool = option(False, "out of memory: go on with more --accumulation; the batch of a step stays the same")
     tracker: str | None = option(None, "also log to tensorboard or trackio (its package must be installed)", choices=["tensorboard", "trackio"])

@@ -41,10 +41,13 @@ def moved_into(folder: Path, need: int) -> Iterator[Path]:
         aside.rmdir()
 
 
-def snapshot_due(config: TrainConfig, epoch: int) -> bool:
-    """True after `snapshots` epochs of the run, evenly spread, the last one among them."""
-    due = {round((number + 1) * config.epochs / config.snapshots) for number in range(config.snapshots)}
-    return epoch + 1 in due
+def snapshot_epochs(config: TrainConfig) -> list[int]:
+    """After which epochs (from 1) a copy is kept: each so many times as late as the one before, since a model changes most
+    at first; never after the last epoch, whose weights are the model itself."""
+    due: list[int] = []
+    for number in range(config.snapshots):
+        due.append(max(round(config.epochs ** (number / config.snapshots)), due[-1] + 1 if due else 1))
+    return [epoch for epoch in due if epoch < config.epochs]
 
 
 def write_snapshot(run, epoch: int) -> None:

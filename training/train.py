@@ -136,7 +136,7 @@ def end_epoch(run: Run, epoch: int, totals: dict) -> None:
     run.accelerator.print("  ".join(f"{name} {value:.4g}" for name, value in entry.items()))
     if run.config.tracker:
         run.accelerator.log(entry, step=run.progress.step)
-    if outcome.snapshot_due(run.config, epoch) and run.accelerator.is_main_process:
+    if epoch + 1 in outcome.snapshot_epochs(run.config) and run.accelerator.is_main_process:
         outcome.write_snapshot(run, epoch)
 
 

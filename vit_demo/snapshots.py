@@ -19,12 +19,20 @@ MOST_BYTES = 1_000_000_000  # of weights for one look at all of them
 @dataclass(frozen=True)
 class Snapshot:
     epoch: int
-    name: str  # of its folder in snapshots/, or of its branch
+    name: str  # of its folder in snapshots/, or of its branch; none for the model itself
     open: Callable[[Event], Classifier]  # given what stops it
 
 
+def film(classifier: Classifier) -> list[Snapshot]:
+    """A model's snapshots, the earliest first, and the model itself where it is what came out after the last of them."""
+    found, metrics = find(classifier), classifier.metrics
+    settings, end = metrics.get("settings"), metrics.get("epochs")
+    whole = isinstance(settings, dict) and settings.get("keep") == "last" and isinstance(end, int)
+    return [*found, Snapshot(end, "", lambda stop: classifier)] if found and whole and end > found[-1].epoch else found
+
+
 def find(classifier: Classifier) -> list[Snapshot]:
-    """A model's snapshots, the earliest first. Asks the Hub where the model came from there; raises UserError."""
+    """Asks the Hub where the model came from there; raises UserError."""
     if classifier.origin is None:
         there = {path.name: path for path in (classifier.files / "snapshots").glob("epoch-*") if path.is_dir()}
     else:

@@ -15,7 +15,7 @@ from vit_demo.classifier import Classifier
 from vit_demo.draw import pack
 from vit_demo.errors import UserError
 from vit_demo.explain import embeddings, positions
-from vit_demo.snapshots import Snapshot, bytes_of, find
+from vit_demo.snapshots import Snapshot, bytes_of, film
 
 AT_ONCE = Semaphore(1)  # one visitor's snapshots are opened at a time
 WAIT = 10  # seconds for another's; one's own, of the picture before, ends within one snapshot
@@ -25,18 +25,19 @@ SHAPE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_at
 
 
 def lapse(look: Look, question: dict) -> Iterator[dict]:
-    """{"epochs", "bytes", "open"} at first; then, where it may, {"steps"}: all that is known so far of each snapshot."""
+    """{"epochs", "copies", "bytes", "open"} at first; then, where it may, {"steps"}: all that is known so far of each snapshot."""
     listed, stop = {}, Event()
     try:
-        for bit in told(lambda progress: {"found": find(look.classifier)}, stop):
+        for bit in told(lambda progress: {"found": film(look.classifier)}, stop):
             listed = bit
     except UserError as error:
         yield {"epochs": [], "problem": str(error)}
         return
     found = listed["found"]
-    size = len(found) * bytes_of(look.classifier)
+    copies = sum(snapshot.name != "" for snapshot in found)
+    size = copies * bytes_of(look.classifier)
     opens = bool(found) and (question.get("open") is True or look.classifier.origin is None and size <= UNASKED)
-    about = {"epochs": [snapshot.epoch for snapshot in found], "bytes": size, "open": opens, "steps": []}
+    about = {"epochs": [snapshot.epoch for snapshot in found], "copies": copies, "bytes": size, "open": opens, "steps": []}
     yield about
     if not opens:
         return
@@ -68,7 +69,7 @@ def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:
         for bit in told(work, stop):
             step |= bit.get("step", {})
         done.append(step)
-        if not checked and "p" in step:
+        if not checked and snapshot.name and "p" in step:
             checked = {"check": check(look, snapshot, step)}
         yield about | {"steps": list(done), "progress": len(done) / len(found), **checked}
 

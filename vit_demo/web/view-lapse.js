@@ -8,9 +8,9 @@ vit.lapse = (data, frame) => {
 
   function hear(reply) {
     if (reply.open) return (film ??= projector(reply)).add(reply);
-    const { epochs, bytes, problem } = reply;
+    const { epochs, copies, bytes, problem } = reply;
     const open = h("button", { type: "button", class: "do", onclick: () => { stage.replaceChildren(line("opening the first …")); frame.ask({ what: "lapse", open: true }, hear); } },
-      `open ${epochs.length} snapshots, about ${number(bytes / 1e6, bytes < 1e7 ? 1 : 0)} MB`);
+      `open ${copies} snapshots, about ${number(bytes / 1e6, bytes < 1e7 ? 1 : 0)} MB`);
     if (problem) stage.replaceChildren(line(`Its snapshots cannot be shown: ${problem}.`), epochs.length ? open : "");
     else if (!epochs.length) stage.replaceChildren(line("This model brings no snapshots of its training. ", code("python -m training.train … --snapshots 8"), " keeps some along a run, in its folder; ",
       code("python -m training.publish FOLDER --repo USER/NAME --snapshots"), " sends them to the Hub with the model. Then filters, positions and attention can be watched here as they form."));
