@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.explain_models import SHAPES, model, outputs, residual_stream
-from vit_demo.explain.attention import attend, mean_distance, output, pair, patch_distances, query_key_map, rollout
+from vit_demo.explain.attention import attend, mean_distance, output, pair, patch_distances, query_key_map, rollout, sharpest
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -62,6 +62,15 @@ def test_the_map_says_how_much_it_leaves_out():
     both, places = torch.cat([query * balance, key / balance]), torch.cat([shown.query, shown.key])
     assert_close(shown.explained.sum(), places.square().sum() / both.square().sum(), atol=1e-5, rtol=0)
     assert 0 < shown.explained[1] <= shown.explained[0] < 1
+
+
+def test_the_sharpest_head_is_the_one_that_gives_most_to_one_other_patch():
+    attention = torch.full((2, 3, 5, 5), 0.2)
+    attention[0, 1, 2] = torch.tensor([0.9, 0.0, 0.1, 0.0, 0.0])  # to CLS
+    attention[0, 2, 2] = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0])  # to itself
+    attention[1, 0, 2] = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.6])
+    attention[1, 2, 3] = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0])  # of another patch
+    assert sharpest(attention, 2) == (1, 0) and sharpest(attention, 3) == (1, 2)
 
 
 def test_distances_are_in_pixels():

@@ -114,6 +114,17 @@ def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
     page.click("text=CLS looks")
 
 
+def test_attention_opens_where_a_patch_looks_hardest_at_another(page, open_page, folder):
+    fresh = open_page(f"{page.url.split('?')[0]}?sample=6&chapter=5")
+    patch = int(re.match(r"patch (\d+)", fresh.inner_text(".side .caption")).group(1))
+    given = plain(folder, Image.open(SAMPLES[6][0]))[2][:, :, patch + 1, 1:].clone()
+    given[:, :, patch] = 0
+    layer, head = divmod(given.amax(-1).argmax().item(), given.shape[1])
+    assert fresh.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == f"layer {layer + 1}, head {head + 1}"
+    assert f"layer={layer + 1}&head={head + 1}" in fresh.url
+    fresh.close()
+
+
 def test_the_address_shows_the_same_again(page, open_page):
     """Where the test above came to: sample 6, chapter 5, layer 3, head 2."""
     again = open_page(page.url)

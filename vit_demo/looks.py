@@ -15,8 +15,8 @@ class Visit:
     sample: int | None = 0
     upload: bytes | None = None
     chapter: int = 1
-    layer: int = 0
-    head: int = 0
+    layer: int | None = None  # from 0; None while the visitor has chosen none
+    head: int | None = None
     source: str | None = None  # the model they chose; None: the page's own
     shown: str | None = None  # name and revision of the model that answered last
 
@@ -27,8 +27,9 @@ class Visit:
             text = str(query.get(name, ""))
             return int(text) if text.isdecimal() and len(text) < 5 and first <= int(text) <= last else None
 
+        layer, head = (asked(name, 1, 999) for name in ("layer", "head"))
         return cls(sample=asked("sample", 0, len(SAMPLES) - 1) or 0, chapter=asked("chapter", 1, chapters) or 1,
-                   layer=(asked("layer", 1, 999) or 1) - 1, head=(asked("head", 1, 999) or 1) - 1)
+                   layer=layer and layer - 1, head=head and head - 1)
 
     def at(self, **change) -> "Visit":
         return replace(self, **change)

@@ -22,11 +22,11 @@ def scene(look: Look) -> dict:
     trace = look.trace
     attention = trace.attentions
     layers, heads, tokens, _ = attention.shape
-    layer, head = min(look.layer, layers - 1), min(look.head, heads - 1)
+    token = 1 + look.middle  # the one that looks, until the visitor chooses another
+    layer, head = chosen(look, token)
     width = look.config.hidden_size // heads
     attended = maths.attend(look.model.vit.layers[layer], trace.hidden_states[layer])
     sent = queries(attended)
-    token = 1 + look.middle  # the one that looks, until the visitor chooses another
     key = 1 + attention[layer, head, token, 1:].argmax().item()
     weight = maths.pair(attended, head, token, key).weight.item()
     everything = attention.numel() <= SENT_WHOLE
@@ -62,6 +62,14 @@ answer = attentions[layer][0, head, token, key].item()
         "check": {"code": snippet(look, body), "value": weight,
                   "says": f"The weight that patch {token - 1} gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: {percent(weight)}."},
     }
+
+
+def chosen(look: Look, token: int) -> tuple[int, int]:
+    """The visitor's layer and head; where they have chosen neither, those that show most."""
+    layers, heads = look.trace.attentions.shape[:2]
+    if look.layer is None and look.head is None:
+        return maths.sharpest(look.trace.attentions, token)
+    return min(look.layer or 0, layers - 1), min(look.head or 0, heads - 1)
 
 
 def queries(attended) -> dict:

@@ -17,12 +17,12 @@ MINUS, SPACE = "−", "\u00a0"  # a number and its unit stay on one line
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One picture seen by one model, and the layer and head that are looked at (both counted from 0)."""
+    """One picture seen by one model, and the layer and head that are looked at (both counted from 0; None: none is chosen)."""
 
     classifier: Classifier
     trace: Trace
-    layer: int = 0
-    head: int = 0
+    layer: int | None = None
+    head: int | None = None
     picture_file: str = "your-picture.png"  # what a reader's own code opens
     truth: str | None = None  # the true label, where it is known
 

@@ -38,6 +38,14 @@ def output(layer, context: Tensor) -> Tensor:
     return layer.attention.o_proj(context.transpose(-3, -2).flatten(-2))
 
 
+def sharpest(attention: Tensor, token: int) -> tuple[int, int]:
+    """Weights (L,H,T,T) and a patch's token -> layer and head in which that token gives most to one other patch."""
+    heads = attention.shape[1]
+    given = attention[:, :, token].flatten(0, 1).clone()  # (LH,T)
+    given[:, [0, token]] = 0
+    return divmod(given.amax(1).argmax().item(), heads)
+
+
 class Pair(NamedTuple):
     """Why token `query` looks at token `key` as much as it does, in one head."""
 

@@ -16,6 +16,8 @@ vit.views.attention = (card, data, frame) => {
     return rest.token === token ? rest.row.subarray((layer * heads + head) * tokens).subarray(0, tokens) : null;
   }
 
+  if (!vit.state.chosen) vit.set({ layer: data.layer, head: data.head, chosen: true }); // it opens where the server found most to see
+
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
   const scale = vit.scale("weight of one patch");
   const caption = h("figcaption", { class: "mono" });
