@@ -20,6 +20,7 @@ from vit_demo.chapters.scene import number, percent, whole
 from vit_demo.explain.attention import attend, query_key_map
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
+from vit_demo.snapshots import CARRIED
 from vit_demo.trace import trace
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -205,9 +206,15 @@ def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
         page.close()
 
 
-def test_a_model_without_snapshots_says_how_to_make_them(page):
+def test_beside_a_model_without_snapshots_another_is_watched_and_it_says_how_to_make_them(page):
     go(page, 9)
-    page.wait_for_selector(".lapse:has-text('--snapshots 8')")
+    epochs = classifier.load(CARRIED).metrics["epochs"]
+    page.wait_for_selector(f".lapse .told:has-text('After epoch {epochs} it says')")
+    told = page.inner_text(".lapse")
+    assert "This model brings no snapshots of its training, so another one is shown as it learned: a ViT of" in told and "--snapshots 8" in told
+    page.focus(".lapse input[type=range] >> nth=0")
+    page.keyboard.press("Home")
+    assert page.inner_text(".lapse .told").startswith("After epoch 1 it says")
 
 
 @pytest.mark.parametrize("patch", [4, 8])

@@ -92,6 +92,18 @@ def test_too_many_snapshots_leave_the_old_one(trained, target, monkeypatch):
     assert files(target.parent) == {"bundled/old.txt"}
 
 
+def test_a_film_has_a_place_of_its_own_and_snapshots(trained, target, monkeypatch, capsys):
+    monkeypatch.setattr(bundling, "BUNDLED", target)
+    monkeypatch.setattr(bundling, "CARRIED", target.parent / "film")
+    bundling.main([str(trained), "--film"])
+    assert files(target) == {"old.txt"} and "snapshots/epoch-001/model.safetensors" in files(target.parent / "film")
+    (trained / "snapshots/epoch-001/model.safetensors").unlink()
+    with pytest.raises(UserError, match="has no snapshots: train with --snapshots N"):
+        bundling.main([str(trained), "--film"])
+    bundling.main([str(trained)])
+    assert "model.safetensors" in files(target) and capsys.readouterr().out.count("is bundled") == 2
+
+
 def test_the_command_line_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bundle", str(tmp_path / "absent")])
     with pytest.raises(SystemExit) as end:

@@ -9,11 +9,13 @@ import pytest
 import torch
 from huggingface_hub import HfApi
 from PIL import Image
-from transformers import ViTForImageClassification
+from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.models import save_model
 from tests.test_draw import unpack
-from vit_demo import hub_fetch
+from training.config import TrainConfig
+from training.outcome import snapshot_epochs
+from vit_demo import hub_fetch, snapshots
 from vit_demo.chapters import lapse, model, projection
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import load
@@ -113,8 +115,38 @@ def test_signs_of_filters_follow_the_model(folder):
     assert (unpack(first["filters"]) - unpack(same["filters"])).abs().max() <= 1
 
 
-def test_a_model_without_any_says_so(tmp_path):
+def test_a_model_without_any_says_so_where_the_app_carries_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "CARRIED", tmp_path / "nowhere")
     assert last(look_at(load(save_model(tmp_path / "alone"))))["epochs"] == []
+
+
+def plain_probabilities(folder: Path) -> torch.Tensor:
+    pixels = ViTImageProcessorPil.from_pretrained(snapshots.CARRIED)(Image.open(SAMPLES[0][0]).convert("RGB"), return_tensors="pt").pixel_values
+    with torch.no_grad():
+        return ViTForImageClassification.from_pretrained(folder, dtype=torch.float32)(pixels).logits[0].softmax(-1)
+
+
+def test_beside_a_model_without_any_the_carried_one_is_shown_as_it_learned(tmp_path, monkeypatch):
+    """Whatever the visitor's model looks like: its picture, seen by the other, with the other's patches, classes and numbers."""
+    reply = last(look_at(load(save_model(tmp_path / "alone", patch=8))))
+    metrics, answer = json.loads((snapshots.CARRIED / "metrics.json").read_text()), plain_probabilities(snapshots.CARRIED)
+    assert reply["epochs"] == [*snapshot_epochs(TrainConfig(**metrics["settings"])), metrics["epochs"]] and reply["copies"] == len(reply["epochs"]) - 1
+    model = load(snapshots.CARRIED)
+    of = reply["of"]
+    assert (of["rows"], of["cols"], of["layers"]) == (8, 8, model.model.config.num_hidden_layers) and of["label"] == model.labels[answer.argmax()]
+    assert of["whose"] == f"a ViT of {model.model.num_parameters():,} weights, which learned {metrics['dataset']['name']} from scratch in {metrics['epochs']} epochs"
+    for step, folder in zip(reply["steps"], [*sorted((snapshots.CARRIED / "snapshots").iterdir()), snapshots.CARRIED], strict=True):
+        assert step["p"] == pytest.approx(plain_probabilities(folder)[answer.argmax()].item(), abs=1e-5)
+        assert step["accuracy"] == [metrics["history"][step["epoch"] - 1]["validation_accuracy"], "the validation pictures"]
+    assert reply["steps"][0]["accuracy"][0] < reply["steps"][-1]["accuracy"][0] - 0.2  # it has learned something meanwhile
+    monkeypatch.chdir(Path(snapshots.__file__).parent.parent)
+    space = {}
+    exec(reply["check"]["code"], space)
+    assert space["answer"] == pytest.approx(reply["steps"][0]["p"], abs=1e-5)
+
+
+def test_the_carried_film_is_small():
+    assert sum(path.stat().st_size for path in snapshots.CARRIED.rglob("*") if path.is_file()) < 10_000_000
 
 
 def test_what_cannot_be_opened_is_told_and_left_out(folder):

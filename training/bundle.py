@@ -2,7 +2,8 @@
 
     python -m training.bundle runs/tiny-cpu
 
-Snapshots of its training go along, so that the app shows the time-lapse with no network.
+Snapshots of its training go along, so that the app shows the time-lapse with no network. `--film` makes a folder with
+snapshots the small model that is shown learning beside models that bring none.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from training.publish import SNAPSHOTS, check_folder, product_files
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES
+from vit_demo.snapshots import CARRIED
 
 MOST_BYTES = 12_000_000
 MOST_OF_SNAPSHOTS = 20_000_000  # bytes of all of them: whoever clones the repository fetches them
@@ -62,7 +64,11 @@ def main(argv: list[str] | None = None) -> None:
     logging.disable_progress_bar()
     parser = argparse.ArgumentParser(prog="python -m training.bundle", description="Make a trained folder the model that the app carries and starts with.")
     parser.add_argument("folder", type=Path, help="an output folder of training.train")
-    print(bundle(parser.parse_args(argv).folder))
+    parser.add_argument("--film", action="store_true", help="make it the model that is shown learning beside models without snapshots")
+    args = parser.parse_args(argv)
+    if args.film and not any(args.folder.glob(f"{SNAPSHOTS}/*/model.safetensors")):
+        raise UserError(f"{args.folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
+    print(bundle(args.folder, CARRIED if args.film else BUNDLED))
 
 
 def cli() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from threading import Event
 
 from vit_demo import hub_fetch
-from vit_demo.classifier import Classifier, load, read_folder
+from vit_demo.classifier import BUNDLED, Classifier, load, read_folder
 from vit_demo.hub_address import Address
 
+CARRIED = BUNDLED.parent / "film"  # a small model with snapshots, for models that bring none
 NAME = re.compile(r"epoch-(\d{1,6})")
 MOST = 24  # of one model; evenly spread, where there are more
 MOST_BYTES = 1_000_000_000  # of weights for one look at all of them

@@ -1,21 +1,25 @@
-"""Chapter 9, below: what the snapshots along a training make of the visitor's picture, one after the other.
+"""Chapter 9, below: what the snapshots along a training make of the visitor's picture, one after the other. For a model that
+brings none, a small one that the app carries is shown as it learned.
 
 One snapshot's model is in memory at a time; what is kept is what is drawn of it, and that by the browser alone.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from threading import Event, Semaphore
 
 import torch
 
+from vit_demo import snapshots
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
-from vit_demo.chapters.scene import Look, folder_of, percent, snippet
+from vit_demo.chapters.scene import Look, folder_of, percent, snippet, whole
 from vit_demo.chapters.work import told
-from vit_demo.classifier import Classifier
-from vit_demo.draw import pack
+from vit_demo.classifier import Classifier, load
+from vit_demo.draw import data_uri, pack, picture
 from vit_demo.errors import UserError
 from vit_demo.explain import embeddings, positions
 from vit_demo.snapshots import Snapshot, bytes_of, film
+from vit_demo.trace import trace
 
 AT_ONCE = Semaphore(1)  # one visitor's snapshots are opened at a time
 WAIT = 10  # seconds for another's; one's own, of the picture before, ends within one snapshot
@@ -25,19 +29,20 @@ SHAPE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_at
 
 
 def lapse(look: Look, question: dict) -> Iterator[dict]:
-    """{"epochs", "copies", "bytes", "open"} at first; then, where it may, {"steps"}: all that is known so far of each snapshot."""
+    """{"epochs", "copies", "bytes", "open", "of"} at first; then, where it may, {"steps"}: all that is known so far of each
+    snapshot. "of" is what they are drawn on: a picture as the model sees it, and whose they are if not this model's."""
     listed, stop = {}, Event()
     try:
-        for bit in told(lambda progress: {"found": film(look.classifier)}, stop):
+        for bit in told(lambda progress: {"shown": shown(look)}, stop):
             listed = bit
     except UserError as error:
         yield {"epochs": [], "problem": str(error)}
         return
-    found = listed["found"]
+    look, found, whose = listed["shown"]
     copies = sum(snapshot.name != "" for snapshot in found)
     size = copies * bytes_of(look.classifier)
     opens = bool(found) and (question.get("open") is True or look.classifier.origin is None and size <= UNASKED)
-    about = {"epochs": [snapshot.epoch for snapshot in found], "copies": copies, "bytes": size, "open": opens, "steps": []}
+    about = {"epochs": [snapshot.epoch for snapshot in found], "copies": copies, "bytes": size, "open": opens, "of": drawn_on(look, whose), "steps": []}
     yield about
     if not opens:
         return
@@ -48,6 +53,28 @@ def lapse(look: Look, question: dict) -> Iterator[dict]:
         yield from steps(look, found, about)
     finally:
         AT_ONCE.release()
+
+
+def shown(look: Look) -> tuple[Look, list[Snapshot], str | None]:
+    """The film of the visitor's model; where it has none, the same picture seen by the carried one, its film, and whose it is."""
+    found = film(look.classifier)
+    if found or not (snapshots.CARRIED / "config.json").is_file():
+        return look, found, None
+    other = carried()
+    weights, data = whole(sum(p.numel() for p in other.model.parameters())), other.metrics["dataset"]["name"]
+    whose = f"a ViT of {weights} weights, which learned {data} from scratch in {other.metrics['epochs']} epochs"
+    return Look(other, trace(other, look.trace.image), picture_file=look.picture_file), film(other), whose
+
+
+@lru_cache(maxsize=1)
+def carried() -> Classifier:
+    return load(snapshots.CARRIED)
+
+
+def drawn_on(look: Look, whose: str | None) -> dict:
+    rows, cols = look.trace.grid
+    return {"src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "layers": look.config.num_hidden_layers,
+            "label": look.classifier.labels[look.ranked[0]], "whose": whose}
 
 
 def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
 from vit_demo.chapters.scene import Look, mono, number, percent, snippet, whole
-from vit_demo.draw import data_uri, picture
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
@@ -52,9 +51,7 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
                    "load another model from the Hub on the left, and compare what the two say of the same picture.",
         "data": {"facts": facts(look), "runs": [[taken(run), plain(run.get("command"), 400) or ""] for run in earlier(metrics)], "confidence": confidence, "bins": bins, "confusion": confusion(look),
                  "truth": classifier.labels.index(look.truth) if look.truth in classifier.labels else None,
-                 "said": look.ranked[0],
-                 "lapse": {"src": data_uri(picture(look.seen)), "rows": look.trace.grid[0], "cols": look.trace.grid[1],
-                           "layers": layers, "label": classifier.labels[look.ranked[0]]}},
+                 "said": look.ranked[0]},
         "check": {"code": snippet(look, body), "value": float(count), "says": "The number of weights, counted."},
     }
 

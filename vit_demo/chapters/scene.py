@@ -7,7 +7,7 @@ from html import escape
 import torch
 from torch import Tensor
 
-from vit_demo.classifier import Classifier
+from vit_demo.classifier import BUNDLED, Classifier
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
@@ -164,4 +164,4 @@ def snippet(look: Look, body: str) -> str:
 
 def folder_of(classifier: Classifier) -> str:
     """Of a model that is not from the Hub, as a reader's own code names it."""
-    return "vit_demo/bundled" if classifier.name == "bundled" else classifier.name
+    return f"vit_demo/{classifier.files.name}" if classifier.files.parent == BUNDLED.parent else classifier.name

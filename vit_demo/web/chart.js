@@ -1,8 +1,8 @@
-// Small charts: lines over a few points, with a scale that says its unit. SVG, no library.
-vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level }) => {
+// Small charts: lines over a few points, with a scale that says its unit. SVG, no library. along: how far right a value of x lies.
+vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level, along = (v) => v }) => {
   const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44, right = 90; // narrower where the screen is, so that words stay readable
   const last = x[x.length - 1] || 1, first = x[0];
-  const px = (v) => left + ((W - left - right) * (v - first)) / (last - first || 1);
+  const px = (v) => left + ((W - left - right) * (along(v) - along(first))) / (along(last) - along(first) || 1);
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
   const marks = [bottom, (top + bottom) / 2, top].map((v) => h("g", {}, h("line", { class: "tick", x1: left, x2: W - right, y1: py(v), y2: py(v) }),
     h("text", { x: left - 6, y: py(v) + 4, "text-anchor": "end" }, format(v))));

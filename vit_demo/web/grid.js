@@ -4,9 +4,10 @@
 
   /**
    * picture({src, rows, cols, alt}) -> {node, veil(weights, max), tint(values, peak), show(src)}.
-   * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk.
+   * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk. A quiet one is not
+   * in the tab order; a still one has other patches than the page's, and only shows.
    */
-  vit.picture = ({ src, rows, cols, alt, quiet = false, pick }) => {
+  vit.picture = ({ src, rows, cols, alt, still = false, quiet = still, pick }) => {
     const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
     const light = h("g", { class: "veil" });
     const colour = h("g", { class: "tint" }), rings = h("g", { class: "rings" });
@@ -19,42 +20,46 @@
       "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first${pick ? ", Enter takes a patch away or puts it back" : ""}.`,
     }, image, light, colour, lines, rings, pointed, chosen);
 
-    const at = (event) => {
-      const box = node.getBoundingClientRect();
-      const column = Math.floor(((event.clientX - box.left) / box.width) * cols);
-      const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
-      return row >= 0 && row < rows && column >= 0 && column < cols ? row * cols + column : null;
-    };
-    node.addEventListener("pointermove", (event) => {
-      const patch = at(event);
-      if (event.pointerType === "mouse" && patch !== vit.state.hover) vit.set({ hover: patch });
-    });
-    node.addEventListener("pointerleave", () => vit.set({ hover: null }));
-    node.addEventListener("click", (event) => {
-      const patch = at(event);
-      if (patch === null) return;
-      vit.set({ patch, hover: null });
-      pick?.(patch);
-    });
-    node.addEventListener("keydown", (event) => {
-      const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
-      if (event.key === "Escape") vit.set({ patch: 0, hover: null });
-      if (pick && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(vit.state.patch); }
-      if (!move) return;
-      event.preventDefault();
-      const { row, column } = vit.where(vit.state.patch);
-      const next = [(row + move[0] + rows) % rows, (column + move[1] + cols) % cols];
-      vit.set({ patch: next[0] * cols + next[1], hover: null });
-    });
+    if (still) chosen.style.display = pointed.style.display = "none";
+    else walk();
+    function walk() {
+      const at = (event) => {
+        const box = node.getBoundingClientRect();
+        const column = Math.floor(((event.clientX - box.left) / box.width) * cols);
+        const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+        return row >= 0 && row < rows && column >= 0 && column < cols ? row * cols + column : null;
+      };
+      node.addEventListener("pointermove", (event) => {
+        const patch = at(event);
+        if (event.pointerType === "mouse" && patch !== vit.state.hover) vit.set({ hover: patch });
+      });
+      node.addEventListener("pointerleave", () => vit.set({ hover: null }));
+      node.addEventListener("click", (event) => {
+        const patch = at(event);
+        if (patch === null) return;
+        vit.set({ patch, hover: null });
+        pick?.(patch);
+      });
+      node.addEventListener("keydown", (event) => {
+        const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+        if (event.key === "Escape") vit.set({ patch: 0, hover: null });
+        if (pick && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(vit.state.patch); }
+        if (!move) return;
+        event.preventDefault();
+        const { row, column } = vit.where(vit.state.patch);
+        const next = [(row + move[0] + rows) % rows, (column + move[1] + cols) % cols];
+        vit.set({ patch: next[0] * cols + next[1], hover: null });
+      });
 
-    const put = (rect, patch) => {
-      rect.style.display = patch === null ? "none" : "";
-      if (patch !== null) { rect.setAttribute("x", patch % cols); rect.setAttribute("y", Math.floor(patch / cols)); }
-    };
-    vit.follow(node, (state) => {
-      put(chosen, state.patch < rows * cols ? state.patch : null);
-      put(pointed, state.hover !== null && state.hover !== state.patch && state.hover < rows * cols ? state.hover : null);
-    });
+      const put = (rect, patch) => {
+        rect.style.display = patch === null ? "none" : "";
+        if (patch !== null) { rect.setAttribute("x", patch % cols); rect.setAttribute("y", Math.floor(patch / cols)); }
+      };
+      vit.follow(node, (state) => {
+        put(chosen, state.patch < rows * cols ? state.patch : null);
+        put(pointed, state.hover !== null && state.hover !== state.patch && state.hover < rows * cols ? state.hover : null);
+      });
+    }
 
     /** Light, not paint: full weight leaves a patch as it is, no weight veils it towards the paper. */
     function veil(weights, max) {

@@ -8,7 +8,7 @@ vit.views.model = (card, data, frame) => {
   if (data.confusion) below.append(confusion(data.confusion));
   if (data.bins.length) below.append(reliability(data.bins));
   if (below.hasChildNodes()) card.append(below);
-  card.append(vit.lapse(data.lapse, frame));
+  card.append(vit.lapse(frame));
 
   function confusion({ labels, counts }) {
     const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell.");

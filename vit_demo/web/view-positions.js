@@ -3,12 +3,12 @@
   const { h, number } = vit;
   const SIDE = 840; // canvas pixels; shown smaller, so that it stays sharp on fine screens
 
-  /** mosaic(rows, cols, alt) -> {node, paint(cosines (N,N))}. Pointing and walking are those of every picture. */
-  vit.mosaic = (rows, cols, alt) => {
+  /** mosaic(rows, cols, alt, still) -> {node, paint(cosines (N,N))}. Pointing and walking are those of every picture. */
+  vit.mosaic = (rows, cols, alt, still = false) => {
     const step = Math.max(2, Math.floor(SIDE / (Math.max(rows, cols) * (Math.max(rows, cols) + 1))));
     const tile = [(cols + 1) * step, (rows + 1) * step], canvas = h("canvas", { width: cols * tile[0], height: rows * tile[1] });
     const small = h("canvas", { width: cols * cols, height: rows * rows });
-    const view = vit.picture({ src: "", rows, cols, alt });
+    const view = vit.picture({ src: "", rows, cols, alt, still });
     view.node.classList.add("mosaic");
     function paint(cosines) {
       const ground = vit.rgb("cell"), up = vit.rgb("strength"), down = vit.rgb("against");
