@@ -79,8 +79,8 @@ def rgb_pixels(picture) -> torch.Tensor:
 
 def versions() -> dict[str, str]:
     """What a number depends on, by name: Python, and the libraries that are installed."""
-    found = {"python": platform.python_version()}
-    for name in ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "pillow"):
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}  # which says for which CUDA; its package may not
+    for name in ("transformers", "accelerate", "datasets", "huggingface_hub", "pillow"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
