@@ -42,6 +42,7 @@ ASKED = {  # what a visitor may ask of a chapter
     "patches": [{"what": "times"}], "tokens": [{"what": "jigsaw"}, {"what": "curve"}], "attention": [{"what": "rollout"}], "decision": [{"what": "map"}],
     "experiments": [{"what": "erase", "kept": [0, 1, 2]}, {"what": "reveal", "kept": [0]}, {"what": "heads", "off": [[0, 0]]},
                     {"what": "each"}, {"what": "duel"}, {"what": "nearest"}],
+    "model": [{"what": "lapse"}],
 }
 
 

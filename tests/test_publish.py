@@ -1,6 +1,5 @@
 """Publishing over the Hub's real protocol: one commit, checked by loading it back, and never a mixture."""
 
-import itertools
 import os
 import shutil
 import subprocess
@@ -13,55 +12,13 @@ import torch
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTForImageClassification, pipeline
 
-from tests.tiny import NAMES, noise, pil, save_tiny_model
-from training import figures, report
+from tests.published import FILES, folder, newer, remote, repo, trained  # noqa: F401 (some are fixtures)
+from tests.tiny import noise, pil, save_tiny_model
+from training import report
 from training import publish as publishing
 from training.publish import main, publish
-from training.scores import scores
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
-
-NUMBERS = itertools.count(1)
-FILES = {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "metrics.json",
-         "confusion.png", "reliability.png", ".eval_results/cifar10.yaml"}
-
-
-def train_tiny(folder, seed=0):
-    """A folder as training leaves it, with things in it that are nobody else's business."""
-    measured = scores(torch.eye(3).repeat(10, 1), torch.tensor([0, 1, 2] * 10), NAMES)
-    metrics = {"test_accuracy": measured.pop("accuracy"), "test_loss": measured.pop("loss"), "seed": seed,
-               "dataset": {"name": "uoft-cs/cifar10", "held_out_images": 30}, **measured}
-    save_tiny_model(folder, metrics=metrics, seed=seed)
-    figures.write_figures(folder, metrics, NAMES)
-    for private in ("state/step-1/model.safetensors", "train.yaml", ".writing/model.safetensors", "notes.txt"):
-        (folder / private).parent.mkdir(parents=True, exist_ok=True)
-        (folder / private).write_text("dataset: /home/me")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train_tiny(tmp_path_factory.mktemp("runs") / "trained")
-
-
-@pytest.fixture
-def folder(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "trained")
-
-
-@pytest.fixture
-def repo(hub):
-    return f"{hub.user}/published-{next(NUMBERS)}"
-
-
-@pytest.fixture
-def newer(tmp_path):
-    """Another training's folder, with weights that the Hub has never seen."""
-    return train_tiny(tmp_path / "newer", seed=next(NUMBERS))
-
-
-def remote(repo, revision=None) -> set[str]:
-    return set(HfApi().list_repo_files(repo, revision=revision)) - {".gitattributes"}
 
 
 def test_one_commit_holds_the_product_and_nothing_else(hub, folder, repo, capsys):
@@ -238,86 +195,3 @@ def test_a_snapshot_that_comes_back_otherwise_is_noticed(hub, folder, repo, tmp_
     with pytest.raises(UserError, match="answers differently from trained's epoch-002"):
         publish(folder, repo, snapshots=True)
     assert loads[1:] == [HfApi().repo_info(repo, revision=branch).sha for branch in ("main", "epoch-001", "epoch-002")]
-
-
-def test_private_is_private_and_never_writes_into_a_public_repository(hub, folder, repo):
-    publish(folder, repo, private=True)
-    assert HfApi().repo_info(repo).private
-    public = repo + "-public"
-    publish(folder, public)
-    with pytest.raises(UserError, match="public already"):
-        publish(folder, public, private=True)
-
-
-def test_a_plain_name_goes_to_ones_own_account(hub, folder):
-    name = f"mine-{next(NUMBERS)}"
-    assert publish(folder, name).repo == f"{hub.user}/{name}"
-
-
-def test_another_model_on_the_hub_is_noticed(folder, tmp_path):
-    here, there = load(folder), load(save_tiny_model(tmp_path / "other", seed=9))
-    assert publishing.compare(here, load(folder)) == 0
-    with pytest.raises(UserError, match="answers differently"):
-        publishing.compare(here, there)
-    with pytest.raises(UserError, match="other classes"):
-        publishing.compare(here, load(save_tiny_model(tmp_path / "named", names=("a", "b", "c"))))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda f: shutil.rmtree(f), "no folder"),
-        (lambda f: (f / "preprocessor_config.json").unlink(), "no preprocessor_config.json"),
-        (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors"),
-        (lambda f: (f / "metrics.json").unlink(), "no measured accuracy"),
-        (lambda f: save_tiny_model(f, names=("LABEL_0", "LABEL_1", "LABEL_2")), "have no names"),
-    ],
-)
-def test_an_unfinished_folder_is_refused_before_any_call(hub, folder, repo, spoil, says):
-    spoil(folder)
-    count = len(hub.calls)
-    with pytest.raises(UserError, match=says):
-        publish(folder, repo)
-    assert len(hub.calls) == count
-
-
-def test_without_a_number_only_when_asked(folder, repo):
-    (folder / "metrics.json").unlink()
-    publish(folder, repo, unmeasured=True)
-    assert "Accuracy: not measured" in ModelCard.load(repo).text
-
-
-@pytest.mark.parametrize(
-    ("token", "says"),
-    [(None, "not logged in.*hf auth login"), ("hf_wrong", "does not accept your token.*hf auth login"), ("hf_local_read", "may not write"), ("hf_stranger", "may not write")],
-)
-def test_a_token_that_will_not_do_is_one_line(hub, folder, repo, monkeypatch, token, says):
-    publish(folder, repo)
-    report.write_metrics(folder, {"test_accuracy": 0.5})
-    if token:
-        monkeypatch.setenv("HF_TOKEN", token)
-    else:
-        monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match=says) as error:
-        publish(folder, repo)
-    assert "hf_" not in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_name_that_is_none_is_one_line(hub, folder):
-    with pytest.raises(UserError, match="USER/NAME"):
-        publish(folder, "a/b/c")
-
-
-def test_a_license_the_hub_does_not_know_is_one_line(hub, folder, repo):
-    with pytest.raises(UserError, match="license") as error:
-        publish(folder, repo, licence="free-for-all")
-    assert "\n" not in str(error.value)
-
-
-def test_the_command_line_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["publish", str(tmp_path / "absent"), "--repo", "x"])
-    with pytest.raises(SystemExit) as end:
-        publishing.cli()
-    assert end.value.code == 2
-    out, err = capsys.readouterr()
-    assert err.startswith("error: no folder") and err.count("\n") == 1 and not out

@@ -1,0 +1,97 @@
+"""What publishing refuses, each in one line, and whose the repository is that it writes to."""
+
+import shutil
+
+import pytest
+from huggingface_hub import HfApi, ModelCard
+
+from tests.published import NUMBERS, folder, repo, trained  # noqa: F401 (some are fixtures)
+from tests.tiny import save_tiny_model
+from training import publish as publishing
+from training import report
+from training.publish import publish
+from vit_demo.classifier import load
+from vit_demo.errors import UserError
+
+
+def test_private_is_private_and_never_writes_into_a_public_repository(hub, folder, repo):
+    publish(folder, repo, private=True)
+    assert HfApi().repo_info(repo).private
+    public = repo + "-public"
+    publish(folder, public)
+    with pytest.raises(UserError, match="public already"):
+        publish(folder, public, private=True)
+
+
+def test_a_plain_name_goes_to_ones_own_account(hub, folder):
+    name = f"mine-{next(NUMBERS)}"
+    assert publish(folder, name).repo == f"{hub.user}/{name}"
+
+
+def test_another_model_on_the_hub_is_noticed(folder, tmp_path):
+    here, there = load(folder), load(save_tiny_model(tmp_path / "other", seed=9))
+    assert publishing.compare(here, load(folder)) == 0
+    with pytest.raises(UserError, match="answers differently"):
+        publishing.compare(here, there)
+    with pytest.raises(UserError, match="other classes"):
+        publishing.compare(here, load(save_tiny_model(tmp_path / "named", names=("a", "b", "c"))))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda f: shutil.rmtree(f), "no folder"),
+        (lambda f: (f / "preprocessor_config.json").unlink(), "no preprocessor_config.json"),
+        (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors"),
+        (lambda f: (f / "metrics.json").unlink(), "no measured accuracy"),
+        (lambda f: save_tiny_model(f, names=("LABEL_0", "LABEL_1", "LABEL_2")), "have no names"),
+    ],
+)
+def test_an_unfinished_folder_is_refused_before_any_call(hub, folder, repo, spoil, says):
+    spoil(folder)
+    count = len(hub.calls)
+    with pytest.raises(UserError, match=says):
+        publish(folder, repo)
+    assert len(hub.calls) == count
+
+
+def test_without_a_number_only_when_asked(folder, repo):
+    (folder / "metrics.json").unlink()
+    publish(folder, repo, unmeasured=True)
+    assert "Accuracy: not measured" in ModelCard.load(repo).text
+
+
+@pytest.mark.parametrize(
+    ("token", "says"),
+    [(None, "not logged in.*hf auth login"), ("hf_wrong", "does not accept your token.*hf auth login"), ("hf_local_read", "may not write"), ("hf_stranger", "may not write")],
+)
+def test_a_token_that_will_not_do_is_one_line(hub, folder, repo, monkeypatch, token, says):
+    publish(folder, repo)
+    report.write_metrics(folder, {"test_accuracy": 0.5})
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    else:
+        monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UserError, match=says) as error:
+        publish(folder, repo)
+    assert "hf_" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_name_that_is_none_is_one_line(hub, folder):
+    with pytest.raises(UserError, match="USER/NAME"):
+        publish(folder, "a/b/c")
+
+
+def test_a_license_the_hub_does_not_know_is_one_line(hub, folder, repo):
+    with pytest.raises(UserError, match="license") as error:
+        publish(folder, repo, licence="free-for-all")
+    assert "\n" not in str(error.value)
+
+
+def test_the_command_line_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["publish", str(tmp_path / "absent"), "--repo", "x"])
+    with pytest.raises(SystemExit) as end:
+        publishing.cli()
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: no folder") and err.count("\n") == 1 and not out
