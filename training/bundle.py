@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
-from training.publish import SNAPSHOTS, check_folder, product_files
+from training.publish import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES
@@ -28,9 +28,9 @@ MOST_OF_SNAPSHOTS = 20_000_000  # bytes of all of them: whoever clones the repos
 WEIGHTS = ("config.json", "model.safetensors")
 
 
-def carried(folder: Path) -> dict[str, Path]:
+def copied(folder: Path) -> dict[str, Path]:
     """Name -> file of what is copied as it is. Raises UserError when the snapshots are too large."""
-    snapshots = {path.relative_to(folder).as_posix(): path for path in folder.glob(f"{SNAPSHOTS}/*/*") if path.name in WEIGHTS}
+    snapshots = {f"{SNAPSHOTS}/{path.name}/{name}": path / name for path in snapshots_of(folder) for name in WEIGHTS}
     size = sum(path.stat().st_size for path in snapshots.values())
     if size > MOST_OF_SNAPSHOTS:
         raise UserError(f"{folder}: {size / 1e6:.1f} MB of snapshots; the app carries at most {MOST_OF_SNAPSHOTS / 1e6:.0f} MB: take some out of {SNAPSHOTS}/")
@@ -43,7 +43,7 @@ def bundle(folder: Path, target: Path = BUNDLED) -> str:
     with tempfile.TemporaryDirectory(dir=target.parent) as aside:
         small = Path(aside) / "bundled"
         ViTForImageClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).half().save_pretrained(small)
-        for name, path in carried(folder).items():
+        for name, path in copied(folder).items():
             (small / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, small / name)
         size = (small / "model.safetensors").stat().st_size
@@ -66,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="an output folder of training.train")
     parser.add_argument("--film", action="store_true", help="make it the model that is shown learning beside models without snapshots")
     args = parser.parse_args(argv)
-    if args.film and not any(args.folder.glob(f"{SNAPSHOTS}/*/model.safetensors")):
-        raise UserError(f"{args.folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
+    if args.film:
+        need_snapshots(args.folder)
     print(bundle(args.folder, CARRIED if args.film else BUNDLED))
 
 

@@ -143,12 +143,21 @@ def is_ours(path: str) -> bool:
     return path in PRODUCT or path.startswith(f"{EVAL_RESULTS}/")
 
 
-def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
-    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training; compared as main is."""
-    found = sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
+def snapshots_of(folder: Path) -> list[Path]:
+    """The folders of its snapshots, the earliest first."""
+    return sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
+
+
+def need_snapshots(folder: Path) -> list[Path]:
+    found = snapshots_of(folder)
     if not found:
         raise UserError(f"{folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
-    for snapshot in found:
+    return found
+
+
+def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
+    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training; compared as main is."""
+    for snapshot in need_snapshots(folder):
         files = {"preprocessor_config.json": folder / "preprocessor_config.json", **product_files(snapshot)}
         commit, changed, _ = send(api, repo, files, snapshot.name, False, f"Snapshot {snapshot.name}")
         here = read_folder(snapshot, f"{folder.name}'s {snapshot.name}", processor_of=files["preprocessor_config.json"].parent)

@@ -61,7 +61,7 @@ def shown(look: Look) -> tuple[Look, list[Snapshot], str | None]:
     if found or not (snapshots.CARRIED / "config.json").is_file():
         return look, found, None
     other = carried()
-    weights, data = whole(sum(p.numel() for p in other.model.parameters())), other.metrics["dataset"]["name"]
+    weights, data = whole(other.model.num_parameters()), other.metrics["dataset"]["name"]
     whose = f"a ViT of {weights} weights, which learned {data} from scratch in {other.metrics['epochs']} epochs"
     return Look(other, trace(other, look.trace.image), picture_file=look.picture_file), film(other), whose
 

@@ -2,7 +2,7 @@
 vit.lapse = (frame) => {
   const { h, percent, number } = vit;
   const stage = h("div", {}), node = h("div", { class: "below lapse" }, h("h3", {}, "Watch it learn"), stage);
-  const line = (...words) => h("p", { class: "quiet" }, ...words), apart = (...words) => h("p", { class: "quiet later" }, ...words), code = (text) => h("code", {}, text);
+  const line = (...words) => h("p", { class: "quiet" }, ...words), code = (text) => h("code", {}, text);
   let film = null;
 
   function hear(reply) {
@@ -39,10 +39,10 @@ vit.lapse = (frame) => {
     const plot = h("div", { class: "plot" }), proof = h("div", {});
     const part = (title, ...inside) => h("figure", {}, h("h3", {}, title), ...inside);
     stage.replaceChildren(whose ? line(`This model brings no snapshots of its training, so another one is shown as it learned: ${whose}. It sees your picture in its own way and knows its own classes.`) : "",
-      (whose ? apart : line)("Copies of the model, kept along its training, look at your picture. This is how the filters (Dosovitskiy et al. 2021, Fig. 7 left), the positions (centre) and the attention of the class token came to be."),
+      line("Copies of the model, kept along its training, look at your picture. This is how the filters (Dosovitskiy et al. 2021, Fig. 7 left), the positions (centre) and the attention of the class token came to be."),
       h("div", { class: "tools" }, slider, play), told,
       h("div", { class: "three" }, part("what the filters look for", gallery, spread), part("whose position is like whose", maps.node, cosine, alike),
-        part("where the class token looks", view.node, scale, looks, deep)), plot, attempt, proof, whose ? apart("To watch your own: ", ...how()) : "");
+        part("where the class token looks", view.node, scale, looks, deep)), plot, attempt, proof, whose ? line("To watch your own: ", ...how()) : "");
 
     const pause = () => { clearInterval(timer); timer = null; play.textContent = "play"; };
     function run() {
