@@ -88,6 +88,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--model", "some/vit", "--patch-size", "4"], "--patch-size 4 with --model some/vit"),  # though it is the preset's own
     ([*BASE, "--model", "some/vit", "--muon-learning-rate", "0.01"], "--muon-learning-rate 0.01 without --optimizer muon: the run would not heed it; add --optimizer muon, or leave"),
     ([*TINY, "--magnitude", "0.9"], "--magnitude 0.9 without --randaugment"),
+    ([*TINY, "--patch-dropout-until", "0.5"], "--patch-dropout-until 0.5 without --patch-dropout"),
     ([*TINY, "--cutmix", "0", "--mix-until", "0.5"], "--mix-until 0.5 without --mixup or --cutmix"),
     ([*BASE, "--resume"], "nothing to resume: out/train.yaml is not there"),
 ])

@@ -15,7 +15,7 @@ from training.batches import EpochBatches, parts
 from training.config import TrainConfig
 from training.data import Pictures, epoch_order
 from training.loop import evaluate, train_epoch
-from training.optim import WeightAverage, learning_rate_factor, make_optimizers
+from training.optim import WeightAverage, add_patch_dropout, learning_rate_factor, make_optimizers
 from vit_demo.errors import UserError
 
 VIEW = View(8, 2, torch.full((3,), 0.5), torch.full((3,), 0.5))
@@ -176,3 +176,14 @@ def test_the_average_follows_every_step(model, pictures, accelerator):
             expected[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
     for name, tensor in average.averages.items():
         torch.testing.assert_close(tensor, expected[name])
+
+
+def test_patches_are_dropped_in_the_first_share_of_the_epochs_alone(model, pictures, accelerator):
+    config = TrainConfig(batch_size=8, epochs=4, patch_dropout=0.5, patch_dropout_until=0.5)
+    add_patch_dropout(model, 0.5)
+    seen = []
+    model.vit.embeddings.register_forward_hook(lambda module, given, found: seen.append(found.shape[1]))
+    for epoch in range(config.epochs):
+        steps_of(model, pictures, accelerator, config, epoch)
+        assert set(seen) == {1 + (2 if epoch < 2 else 4)}  # a class token, and patches of four
+        seen.clear()

@@ -30,7 +30,7 @@ COUNT, STEPS = 22, 2
 SHAPE = dict(image_size=16, patch_size=4, hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24)
 # All that a step can do; the pictures are enlarged from 8 to 16 px.
 EVERYTHING = dict(batch_size=8, epochs=4, optimizer="muon", layer_decay=0.8, mixup=0.8, cutmix=1.0, mix_probability=1.0, mix_until=0.5,
-                  randaugment=2, erasing=0.3, drop_path=0.2, patch_dropout=0.5, clip=1.0, ema=0.9)
+                  randaugment=2, erasing=0.3, drop_path=0.2, patch_dropout=0.5, patch_dropout_until=0.75, clip=1.0, ema=0.9)
 
 
 def classifier() -> nn.Module:
@@ -114,7 +114,8 @@ def test_a_step_that_asked_or_mixed_devices_would_be_noticed(on_meta, asks):
 
 
 def test_compiled_the_step_is_whole_and_is_compiled_no_more_than_it_has_kinds():
-    """fullgraph raises where a graph would break. Kinds: mixup, cutmix and neither for the input; learning and measuring for the model."""
+    """fullgraph raises where a graph would break. Kinds: mixup, cutmix and neither for the input; learning from some
+    patches, from all, and measuring for the model."""
     torch._dynamo.reset()
     config = TrainConfig(**{**EVERYTHING, "mix_probability": 0.7})
     accelerator, data = Accelerator(cpu=True), pictures()
@@ -129,4 +130,4 @@ def test_compiled_the_step_is_whole_and_is_compiled_no_more_than_it_has_kinds():
         kinds |= {None} if epoch_batches.cut is None else set(epoch_batches.cut)
         assert len(list(train_epoch(compiled, optimizers, average, epoch_batches, accelerator, epoch, 4 * STEPS))) == STEPS
         evaluate(compiled, data, view(torch.device("cpu")), accelerator, 11)
-    assert kinds == {None, True, False} and (inputs.frame_count, passes.frame_count) == (3, 2)
+    assert kinds == {None, True, False} and (inputs.frame_count, passes.frame_count) == (3, 3)

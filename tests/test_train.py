@@ -12,7 +12,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import pil, save_tiny_model
 from tests.training_data import NAMES, image_folder
-from training import checkpoint, outcome, train
+from training import checkpoint, forecast, outcome, train
 from training.config import TrainConfig
 from training.data import load_splits
 from training.train import main
@@ -165,6 +165,13 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, 
     for line in ("40 training pictures, 8 to choose on, 12 test; 3 classes", "3 epochs x 5 steps of 8 pictures; 0.00 M parameters trained by muon", "device cpu, float32, 1 process(es)"):
         assert line in told
     assert "about 0 minutes (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_tries_both_kinds_of_step_where_patches_are_dropped_for_a_while(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 60.0 if run.config.patches_dropped(epoch) else 120.0)
+    main(flags(dataset, tmp_path / "run", "--patch-dropout", "0.5", "--patch-dropout-until", "0.3", "--dry-run"))
+    steps = 48 // 8
+    assert f"about {steps * (60 + 120 + 120) / 60:.0f} minutes (" in capsys.readouterr().out  # three epochs
 
 
 def test_an_output_that_holds_something_is_refused(finished, dataset, tmp_path):

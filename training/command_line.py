@@ -23,7 +23,7 @@ MOVABLE = {"dataset", "model"}
 # Settings that mean something only beside another one, and what turns that on.
 MUON, MIXING = ("--optimizer muon", lambda config: config.optimizer == "muon"), ("--mixup or --cutmix", lambda config: config.mixup or config.cutmix)
 BESIDE = {"muon_learning_rate": MUON, "muon_weight_decay": MUON, "mix_probability": MIXING, "mix_until": MIXING,
-          "magnitude": ("--randaugment", lambda config: config.randaugment)}
+          "patch_dropout_until": ("--patch-dropout", lambda config: config.patch_dropout), "magnitude": ("--randaugment", lambda config: config.randaugment)}
 
 
 def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:

@@ -61,6 +61,7 @@ class TrainConfig:
     label_smoothing: float = option(0.1, "share of the target spread over all classes", least=0, most=1)
     drop_path: float = option(0.0, "stochastic depth: chance to skip the last layer's branches, rising linearly from 0", least=0, below=1)
     patch_dropout: float = option(0.0, "share of the patches that each picture is trained without (0.5: nearly half the time a step)", least=0, below=1)
+    patch_dropout_until: float = option(1.0, "drop patches only in this first share of the training; whole pictures after it, as the model will be asked about", least=0, most=1)
     ema: float = option(0.0, "decay of the weight average that is measured and shipped (0: none)", least=0, below=1)
     early_stopping: int = option(0, "stop after this many epochs without a better validation accuracy (0: never)", least=0)
     keep: str = option("last", "which weights to ship: the last, or the best by validation accuracy", choices=["last", "best"])
@@ -102,6 +103,10 @@ class TrainConfig:
             raise UserError(f"--early-stopping {self.early_stopping} needs --validation-images: pictures whose accuracy tells when to stop")
         if self.test_split == NO_TEST and not self.validation_images and "test_split" not in self.UNUSED:
             raise UserError("--test-split none leaves nothing to measure on: give --validation-images")
+
+    def patches_dropped(self, epoch: int) -> float:
+        """Share of the patches that this epoch (from 0) is trained without."""
+        return self.patch_dropout if epoch < self.patch_dropout_until * self.epochs else 0.0
 
     @classmethod
     def from_preset(cls, name: str) -> dict:

@@ -1,10 +1,13 @@
 """What a run will do, and what it will take."""
 
 import time
+from itertools import islice
 
 import torch
 
 from training.run import Run
+
+TRIALS = 4  # the first is slow: it starts everything
 
 
 def plan(run: Run) -> list[str]:
@@ -23,17 +26,23 @@ def plan(run: Run) -> list[str]:
 
 def estimate(run: Run) -> str:
     """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
-    cuda, times = run.accelerator.device.type == "cuda", []
-    started = time.monotonic()
-    for step in run.epoch(0):
+    cuda, config = run.accelerator.device.type == "cuda", run.config
+    epochs = {config.patches_dropped(epoch): epoch for epoch in range(config.epochs)}  # those of one kind take the same time
+    seconds = {dropped: seconds_a_step(run, epoch) for dropped, epoch in epochs.items()}
+    total = sum(seconds[config.patches_dropped(epoch)] for epoch in range(config.epochs)) * run.steps_an_epoch
+    memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
+    speed = run.total_steps * config.batch_size / total
+    return f"about {total / 60:.0f} minutes ({speed:.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(epochs) * min(TRIALS, run.steps_an_epoch)} trial steps"
+
+
+def seconds_a_step(run: Run, epoch: int) -> float:
+    """The shortest of a few steps of this epoch."""
+    times, started = [], time.monotonic()
+    for step in islice(run.epoch(epoch), TRIALS):
         step.loss.item()
         times.append(time.monotonic() - started)
         started = time.monotonic()
-        if len(times) == 4:
-            break
-    minutes = min(times) * run.total_steps / 60
-    memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
-    return f"about {minutes:.0f} minutes ({run.config.batch_size / min(times):.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(times)} trial steps"
+    return min(times)
 
 
 def peak_memory() -> int:

@@ -14,7 +14,7 @@ from training.augment import View
 from training.batches import EpochBatches, parts
 from training.config import TrainConfig
 from training.data import Pictures, seed_for
-from training.optim import learning_rate_factor, set_learning_rate
+from training.optim import learning_rate_factor, set_learning_rate, set_patch_dropout
 from vit_demo.errors import UserError
 
 
@@ -59,6 +59,7 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
     passes = batches.passes(skip, slices)
     trained = [p for p in model.parameters() if p.requires_grad]
     model.train()
+    set_patch_dropout(model, config.patches_dropped(epoch))
     watched: Watched | None = None
     for step in range(skip, len(batches)):
         number = epoch * len(batches) + step

@@ -190,3 +190,10 @@ class PatchDropout(nn.Module):
 def add_patch_dropout(model: nn.Module, chance: float) -> None:
     """The embeddings end in a parameter-free `dropout`: weights and config stay as they are."""
     model.vit.embeddings.dropout = PatchDropout(chance)
+
+
+def set_patch_dropout(model: nn.Module, chance: float) -> None:
+    """For the steps to come; a model that was built without patch dropout stays so."""
+    for module in model.modules():
+        if isinstance(module, PatchDropout):
+            module.chance = chance

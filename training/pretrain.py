@@ -34,7 +34,7 @@ class PretrainConfig(TrainConfig):
     DOES: ClassVar[str] = "Pretrain a Vision Transformer by masked autoencoding, on pictures without their labels."
     EXAMPLE: ClassVar[str] = "python -m training.pretrain --dataset uoft-cs/cifar10 --preset cifar-patch4 --epochs 400 --output runs/mae"
     UNUSED: ClassVar[frozenset[str]] = frozenset({
-        "test_split", "model", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "patch_dropout", "ema", "early_stopping", "keep",
+        "test_split", "model", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "patch_dropout", "patch_dropout_until", "ema", "early_stopping", "keep",
         "randaugment", "magnitude", "erasing", "mixup", "cutmix", "mix_probability", "mix_until", "snapshots", "bank"})
 
     mask_ratio: float = option(0.75, "share of the patches that the encoder does not see", least=0, below=1)

@@ -29,7 +29,7 @@ class Meter:
 
     def __init__(self, progress: Progress, config: TrainConfig, epoch: int, steps_an_epoch: int, accelerator):
         self.progress, self.config, self.accelerator = progress, config, accelerator
-        self.total_steps, processes = steps_an_epoch * config.epochs, accelerator.num_processes
+        self.steps_an_epoch, processes = steps_an_epoch, accelerator.num_processes
         self.loss, self.correct, self.steps = progress.epoch_loss / processes, progress.epoch_correct / processes, progress.epoch_steps
         self.answers = True  # whether there is something to be right about
         self.last = self.shown = time.monotonic()
@@ -51,11 +51,18 @@ class Meter:
 
     def show(self) -> None:
         speed = self.progress.step * self.config.batch_size / max(self.progress.seconds, 1e-9)
-        left = (self.total_steps - self.progress.step) * self.config.batch_size / max(speed, 1e-9)
+        done = self.work(self.progress.step)
+        left = self.progress.seconds * (self.work(self.steps_an_epoch * self.config.epochs) - done) / max(done, 1e-9)
         processes = self.accelerator.num_processes  # the bar shows the main one's share
         totals = self.means(float(self.loss) * processes, float(self.correct) * processes)
         accuracy = f"accuracy {totals['train_accuracy']:.1%}, " if self.answers else ""
         self.bar.set_postfix_str(f"loss {totals['train_loss']:.3f}, {accuracy}{speed:.0f} images/s, {clock(left)} left in all")
+
+    def work(self, steps: int) -> float:
+        """What the first this many steps cost, in steps with all patches: nearly in proportion to the patches that each sees."""
+        epoch, more = divmod(steps, self.steps_an_epoch)
+        shares = [1 - self.config.patches_dropped(before) for before in range(epoch + 1)]
+        return sum(shares[:-1]) * self.steps_an_epoch + shares[-1] * more
 
     def means(self, loss: float, correct: float) -> dict:
         """Sums over steps and processes -> mean loss and accuracy of the epoch so far (on mixed, augmented pictures)."""
