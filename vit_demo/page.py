@@ -79,7 +79,7 @@ def build_page(models: Models) -> gr.Blocks:
         return show(Visit.from_address(dict(request.query_params), len(CHAPTERS)))
 
     def choose(visit: Visit, event: gr.EventData):
-        return *show(visit.at(sample=whole(event._data.get("sample"), 0, len(SAMPLES) - 1), upload=None)), None
+        return *show(visit.at(sample=whole(event._data.get("sample"), 0, len(SAMPLES) - 1), upload=None, **looked_at(event._data))), None
 
     def upload(visit: Visit, picture: bytes | None):
         if picture is None:
@@ -87,7 +87,7 @@ def build_page(models: Models) -> gr.Blocks:
         return show(visit.at(sample=None, upload=picture))
 
     def go(visit: Visit, event: gr.EventData):
-        visit = visit.at(chapter=whole(event._data.get("chapter"), 1, len(CHAPTERS)))
+        visit = visit.at(chapter=whole(event._data.get("chapter"), 1, len(CHAPTERS)), **looked_at(event._data))
         return visit, ribbon_of(visit), chapter_of(visit)
 
     def ask(visit: Visit, event: gr.EventData):
@@ -191,3 +191,8 @@ def public(endpoints: Endpoints) -> None:
 def whole(value, first: int, last: int) -> int:
     """A whole number that a browser sent, held within bounds."""
     return min(max(value, first), last) if isinstance(value, int) else first
+
+
+def looked_at(sent: dict) -> dict:
+    """The layer and head that a browser says are looked at; a chapter holds them within the model's."""
+    return {name: whole(sent[name], 0, 998) for name in ("layer", "head") if name in sent}

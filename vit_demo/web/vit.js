@@ -165,8 +165,9 @@ const vit = (() => {
     }
     return { ask: (wish) => { if (busy) next = wish; else go(wish); }, free, forget: () => { next = null; }, get busy() { return busy; } };
   }
-  /** All that changes the place (sample, chapter) goes through here: the ribbon's answer says that it has happened. */
-  const steps = line(([trigger, where]) => trigger("select", where), 20000,
+  /** All that changes the place (sample, chapter) goes through here, with the layer and head that are looked at, once chosen: the
+      ribbon's answer says that it has happened. */
+  const steps = line(([trigger, where]) => trigger("select", state.chosen ? { ...where, layer: state.layer, head: state.head } : where), 20000,
     (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
 
   const views = {};

@@ -1,0 +1,112 @@
+"""Chapter 5 in a real browser: who looks where equals a recomputation, head by head, pair by pair."""
+
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from vit_demo import classifier
+from vit_demo.chapters.scene import percent
+from vit_demo.explain.attention import attend, query_key_map
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+
+def test_attention_shown_is_attention_recomputed(page, folder):
+    go(page, 5)
+    choose(page, 6)
+    attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("[data-layer='2'][data-head='1']")
+    patch = int(re.match(r"patch (\d+)", page.inner_text(".side .caption")).group(1))
+    weights = attention[2, 1, patch + 1, 1:]
+    best = weights.argmax().item()
+    assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
+    page.click("text=CLS looks")
+    assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
+    page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
+
+
+def test_another_picture_comes_with_the_queries_of_the_head_that_is_looked_at(page, folder):
+    go(page, 5)
+    page.click("[data-layer='2'][data-head='1']")
+    choose(page, 3)
+    assert page.evaluate("[vit.frame.asked, vit.state.layer, vit.state.head]") == [None, 2, 1]  # nothing had to be asked for
+    look = trace(classifier.load(folder), Image.open(SAMPLES[3][0]))
+    attended = attend(classifier.load(folder).viewing.vit.layers[2], look.hidden_states[2])
+    patch = page.evaluate("vit.state.patch")
+    best = attended.weights[1, patch + 1, 1:].argmax().item()
+    dot = (attended.query[1, patch + 1] @ attended.key[1, best + 1]).item()
+    assert float(page.inner_text("[data-live=dot]").replace("−", "-")) == pytest.approx(dot, abs=0.02)
+
+
+def test_queries_and_keys_in_one_plane_tell_where_they_look(page, folder):
+    go(page, 5)
+    choose(page, 6)
+    page.click("[data-layer='2'][data-head='1']")
+    page.click("text=CLS looks")
+    page.click("text=queries and keys")
+    page.wait_for_selector(".plane + .caption:has-text('CLS looks most at')")
+    classifier_here = classifier.load(folder)
+    hidden = trace(classifier_here, Image.open(SAMPLES[6][0])).hidden_states[2]
+    attended = attend(classifier_here.viewing.vit.layers[2], hidden)
+    shown = query_key_map(attended.query[1], attended.key[1])
+    assert f"They hold {percent(shown.explained.sum().item())} of what" in page.inner_text(".stage")
+    page.focus(".plane")
+    page.keyboard.press("ArrowRight")
+    patch = int(re.match(r"patch (\d+) looks most", page.inner_text(".plane + .caption")).group(1))
+    weights = attended.weights[1, patch + 1]
+    best = weights.argmax().item()
+    away = (shown.key - shown.query[patch + 1]).norm(dim=-1)
+    told = page.inner_text(".plane + .caption")
+    assert f"{f'patch {best - 1}' if best else 'CLS'} {percent(weights[best].item())}" in told
+    assert f"number {(away <= away[best]).sum()} of 65 by nearness" in told
+    page.keyboard.press("Escape")
+    assert page.inner_text(".plane + .caption").startswith("CLS looks most at")
+
+
+def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
+    attention = plain(folder, Image.open(SAMPLES[6][0]))[2]
+    page.click("text=the whole matrix")
+    page.focus(".matrix")
+    page.click("text=CLS looks")
+    page.focus(".matrix")
+    page.keyboard.press("ArrowUp")  # from CLS round to the last patch
+    page.keyboard.press("ArrowRight")
+    told = re.match(r"patch 63 gives (.+) to patch (\d+)", page.inner_text(".matrix-box ~ .caption"))
+    weight = attention[2, 1, 64, int(told.group(2)) + 1].item()
+    assert told.group(1) == percent(weight) == page.inner_text("[data-live=weight]")
+    page.click("text=CLS looks")
+
+
+def test_attention_opens_where_a_patch_looks_hardest_at_another(page, open_page, folder):
+    fresh = open_page(f"{page.url.split('?')[0]}?sample=6&chapter=5")
+    patch = int(re.match(r"patch (\d+)", fresh.inner_text(".side .caption")).group(1))
+    given = plain(folder, Image.open(SAMPLES[6][0]))[2][:, :, patch + 1, 1:].clone()
+    given[:, :, patch] = 0
+    layer, head = divmod(given.amax(-1).argmax().item(), given.shape[1])
+    assert fresh.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == f"layer {layer + 1}, head {head + 1}"
+    assert f"layer={layer + 1}&head={head + 1}" in fresh.url
+    fresh.close()
+
+
+def test_the_address_shows_the_same_again(page, open_page):
+    """Where the test above came to: sample 6, chapter 5, layer 3, head 2."""
+    again = open_page(page.url)
+    assert all(part in page.url for part in ("sample=6", "chapter=5", "layer=3", "head=2"))
+    assert again.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == "layer 3, head 2"
+    assert again.get_attribute(".samples [aria-pressed='true']", "data-sample") == "6"
+    again.close()
+
+
+def test_the_bank_is_pulled_to_what_stands_beside_it(page):
+    go(page, 5)
+    river, money, bank = torch.tensor([[2, 0.2], [0.2, 2], [1, 1]])
+    for sentence, other, name in (("money in the bank", money, "money"), ("the river bank", river, "river")):
+        page.click(f".opening button:has-text('{sentence}')")
+        weights = (torch.stack([other, bank]) @ bank / 2 ** 0.5).softmax(0)
+        after = weights[0] * other + weights[1] * bank
+        assert f"So bank becomes {weights[0]:.2f} {name} + {weights[1]:.2f} bank = ({after[0]:.1f}, {after[1]:.1f})" in page.inner_text(".opening")
