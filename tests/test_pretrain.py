@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import ViTMAEForPreTraining
 
@@ -92,6 +93,36 @@ def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
     columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": turned}}
     other = write_parquet(tmp_path / "other", columns, {"img": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
     assert equal(weights(run(other, tmp_path / "mae")), weights(folder))
+
+
+def test_pictures_held_out_for_the_fine_tune_are_left_out_and_not_measured(dataset, tmp_path, capsys):
+    output = run(dataset, tmp_path / "mae", "--validation-images", "12")
+    told = capsys.readouterr().out
+    assert "36 training pictures; 3 classes" in told and "accuracy" not in told
+    assert equal(weights(output), weights(run(dataset, tmp_path / "first", "--max-train-images", "36")))
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["dataset"]["train_images"] == 36 and not any("validation" in name for name in metrics["history"][0])
+
+
+@pytest.fixture
+def another_precision():
+    """accelerate keeps the first one for the life of a process."""
+    AcceleratorState._reset_state()
+    yield
+    AcceleratorState._reset_state()
+
+
+def test_on_a_cpu_in_bfloat16_the_decoder_attends_as_the_encoder_does(dataset, tmp_path, monkeypatch, another_precision):
+    start, models = train.start, []
+
+    def watched(*given):
+        run = start(*given)
+        models.append(run.model)  # let go of at the end
+        return run
+
+    monkeypatch.setattr(train, "start", watched)
+    run(dataset, tmp_path / "mae", "--precision", "bf16", "--epochs", "1")
+    assert {part.config._attn_implementation for part in models[0].modules() if hasattr(part, "config")} == {"eager"}
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(dataset, folder, tmp_path):

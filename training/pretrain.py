@@ -119,7 +119,7 @@ python -m training.train --model {Path(config.output).name} --dataset {data['nam
 """
 
 
-TASK = Task(build, reconstruct, finish)
+TASK = Task(build, reconstruct, finish, answers=False)
 
 
 def main(argv: list[str] | None = None) -> Path:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ class Task:
     build: Callable  # settings, class names -> model, lines for the user
     objective: Callable  # model, pixel_values, targets, labels -> loss, number of right answers
     finish: Callable  # run -> nothing; writes the folder
+    answers: bool = True  # whether it gives answers, which held-out pictures measure
 
 
 CLASSIFY = Task(build, loop.classify, outcome.finish)
@@ -162,7 +163,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     check_batch(config, len(splits.train), accelerator)
     model, said = task.build(config, splits.train.class_names)
     if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
-        model.set_attn_implementation("eager")  # there twice as fast as sdpa, which in float32 is the faster one
+        attend_eagerly(model)  # there twice as fast as sdpa, which in float32 is the faster one
     if config.drop_path:
         add_drop_path(model, config.drop_path)
     if config.patch_dropout:
@@ -170,8 +171,15 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     prepared = accelerator.prepare(model)
     optimizers = make_optimizers(model, config, fused=accelerator.device.type in ("cuda", "cpu"))
     average = WeightAverage(model, config.ema) if config.ema else None
-    splits = splits.to(accelerator.device)
+    splits = splits.to(accelerator.device) if task.answers else replace(splits.to(accelerator.device), validation=None, held_out=None)
     return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
+
+
+def attend_eagerly(model) -> None:
+    model.set_attn_implementation("eager")
+    for part in model.modules():
+        if hasattr(part, "config"):  # a masked autoencoder's decoder has its own copy of it, which the library's line does not reach
+            part.config._attn_implementation = "eager"
 
 
 def check_batch(config: TrainConfig, pictures: int, accelerator: Accelerator) -> None:
