@@ -1,6 +1,7 @@
 """Masked autoencoding learns from pictures alone, resumes exactly, and writes what the fine-tune command takes."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from training import pretrain, train
 from training.config import TrainConfig
 from training.model import HEAD
 from training.model import build as build_classifier
+from training.pretrain import PretrainConfig
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 
@@ -54,6 +56,35 @@ def test_writes_a_folder_that_the_library_reads(folder):
     assert not any("accuracy" in name for name in [*metrics, *metrics["history"][0]])  # there is nothing to be right about
     assert metrics["dataset"]["train_images"] == 48 and "training.pretrain" in metrics["command"]
     assert {"README.md", "preprocessor_config.json", "config.json"} <= {path.name for path in folder.iterdir()}
+
+
+def test_encoder_and_decoder_know_where_a_patch_is(folder):
+    """Sines and cosines of column and row, fixed while it learns (He et al. 2021); none for the class token."""
+    model = ViTMAEForPreTraining.from_pretrained(folder)
+    for positions in (model.vit.embeddings.position_embeddings[0], model.decoder.decoder_pos_embed[0]):
+        quarter = positions.shape[1] // 4
+        expected = torch.zeros(1 + 16, 4 * quarter)
+        for patch in range(16):
+            row, column = divmod(patch, 4)
+            for k in range(quarter):
+                for part, place in enumerate((column, row)):
+                    angle = place / 10_000 ** (k / quarter)
+                    expected[1 + patch, 2 * part * quarter + k] = math.sin(angle)
+                    expected[1 + patch, (2 * part + 1) * quarter + k] = math.cos(angle)
+        assert torch.allclose(positions, expected, atol=1e-6)
+
+
+def test_what_is_always_at_one_place_is_learned():
+    """One picture of noise: whoever knows where a patch was can fill it in, and the mean of all patches is a poor guess."""
+    model, _ = pretrain.build(PretrainConfig(dataset="unused", output="unused", image_size=8, patch_size=2, hidden_size=32, num_hidden_layers=1,
+                                             num_attention_heads=2, intermediate_size=64, decoder_hidden_size=32, decoder_layers=1), ())
+    picture, optimizer = torch.randn(1, 3, 8, 8).expand(16, -1, -1, -1), torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(100):
+        loss, _ = pretrain.reconstruct(model, picture, None, None)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < 0.3
 
 
 def test_fine_tuning_starts_from_every_weight_of_the_encoder(folder):
@@ -161,5 +192,7 @@ def test_settings_that_mean_nothing_here_are_no_flags(dataset, tmp_path, capsys)
     with pytest.raises(SystemExit) as left:
         run(dataset, tmp_path / "mae", "--mixup", "0.8")
     assert left.value.code == 2 and "--mixup" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--hidden-size 18 is not a multiple of 4"):
+        run(dataset, tmp_path / "mae", "--hidden-size", "18")
     with pytest.raises(UserError, match="multiple of 32: take 32"):
         run(dataset, tmp_path / "mae", "--decoder-hidden-size", "48")

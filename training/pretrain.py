@@ -64,14 +64,27 @@ def build(config: PretrainConfig, class_names: tuple[str, ...]) -> tuple[ViTMAEF
     """(a new masked autoencoder in float32, lines to tell the user)."""
     size = config.image_size or 32
     check_divisible(size, config.patch_size)
+    if config.hidden_size % 4:
+        raise UserError(f"--hidden-size {config.hidden_size} is not a multiple of 4, which positions by sine and cosine of row and column need")
     torch.manual_seed(config.seed)
     decoder = dict(decoder_hidden_size=config.decoder_hidden_size, decoder_num_hidden_layers=config.decoder_layers,
                    decoder_num_attention_heads=config.decoder_hidden_size // DECODER_HEAD, decoder_intermediate_size=4 * config.decoder_hidden_size)
     encoder = {name: getattr(config, name) for name in ARCHITECTURE} | {"image_size": size}
     model = ViTMAEForPreTraining(ViTMAEConfig(**encoder, **decoder, mask_ratio=config.mask_ratio, norm_pix_loss=config.normalise_pixels))
+    begin_as_published(model)
     seen = round((size // config.patch_size) ** 2 * (1 - config.mask_ratio))
     return model, [f"a new masked autoencoder: {size} px, patch {config.patch_size}, {seen} of {(size // config.patch_size) ** 2} patches seen; "
                    f"encoder {model.vit.num_parameters() / 1e6:.2f} M parameters, decoder {sum(p.numel() for p in model.decoder.parameters()) / 1e6:.2f} M"]
+
+
+@torch.no_grad()
+def begin_as_published(model: ViTMAEForPreTraining) -> None:
+    """Fixed sine-cosine positions for encoder and decoder, and random tokens (He et al. 2021, appendix A). transformers 5.17 to 5.23
+    has the code for it and leaves them at zero: such a model does not know where a patch was."""
+    embeddings = model.vit.embeddings
+    embeddings.patch_embeddings.projection._is_hf_initialized = False  # or the next line does nothing
+    embeddings.initialize_weights()
+    model.decoder.initialize_weights(embeddings.patch_embeddings.num_patches)
 
 
 def reconstruct(model, pixel_values: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, None]:
