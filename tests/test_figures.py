@@ -68,3 +68,11 @@ def test_curves_draw_only_what_was_measured(measured):
     loss, accuracy = figures.learning_curves(measured[0]["history"]).axes
     assert [line.get_label() for line in loss.lines] == ["train"] and loss.lines[0].get_ydata().tolist() == [2.0, 1.0]
     assert [line.get_label() for line in accuracy.lines] == ["validation"] and accuracy.lines[0].get_ydata().tolist() == [50.0, 60.0]
+
+
+def test_the_sheet_of_what_is_filled_in_has_a_row_for_each_kind():
+    images = torch.randint(0, 256, (3, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    axes = figures.reconstruction_sheet({"seen": images, "filled in": 255 - images}).axes
+    assert [a.get_title(loc="left") for a in axes] == ["seen", "", "", "filled in", "", ""]
+    for place, picture in enumerate([*images, *(255 - images)]):
+        assert axes[place].images[0].get_array().tolist() == picture.permute(1, 2, 0).tolist()

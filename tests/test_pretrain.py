@@ -13,6 +13,7 @@ from tests.runs import again, flags, quick  # noqa: F401 (quick is a fixture)
 from tests.training_data import parquet_dataset, rows, write_parquet
 from training import pretrain, train
 from training.config import TrainConfig
+from training.data import load_splits
 from training.model import HEAD
 from training.model import build as build_classifier
 from training.pretrain import PretrainConfig
@@ -55,7 +56,9 @@ def test_writes_a_folder_that_the_library_reads(folder):
     assert 0 < metrics["reconstruction_loss"] < metrics["history"][0]["train_loss"]
     assert not any("accuracy" in name for name in [*metrics, *metrics["history"][0]])  # there is nothing to be right about
     assert metrics["dataset"]["train_images"] == 48 and "training.pretrain" in metrics["command"]
-    assert {"README.md", "preprocessor_config.json", "config.json"} <= {path.name for path in folder.iterdir()}
+    assert {"README.md", "preprocessor_config.json", "config.json", "reconstructions.png"} <= {path.name for path in folder.iterdir()}
+    told = (folder / "README.md").read_text()
+    assert "(reconstructions.png)" in told and "Pictures from the training: what" in told and "to guess the mean would be 0.92" in told  # 1 - 1/12
 
 
 def test_encoder_and_decoder_know_where_a_patch_is(folder):
@@ -85,6 +88,13 @@ def test_what_is_always_at_one_place_is_learned():
         optimizer.step()
         optimizer.zero_grad()
     assert loss < 0.3
+    noise = torch.rand(16, 16)
+    visible, filled = pretrain.filled_in(model.eval(), picture, noise)
+    hidden = noise.argsort(1).argsort(1) >= 4  # the four of least noise are seen
+    hidden = hidden.reshape(16, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.equal(visible, torch.where(hidden, 0, picture))
+    assert torch.equal(torch.where(hidden, 0, filled), visible)
+    assert (filled - picture).square().mean() < 0.3 * picture.var() < visible.sub(picture).square().mean()
 
 
 def test_fine_tuning_starts_from_every_weight_of_the_encoder(folder):
@@ -126,13 +136,19 @@ def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
     assert equal(weights(run(other, tmp_path / "mae")), weights(folder))
 
 
-def test_pictures_held_out_for_the_fine_tune_are_left_out_and_not_measured(dataset, tmp_path, capsys):
+def test_pictures_held_out_for_the_fine_tune_are_not_learned_from_but_filled_in_at_the_end(dataset, tmp_path, capsys):
     output = run(dataset, tmp_path / "mae", "--validation-images", "12")
     told = capsys.readouterr().out
-    assert "36 training pictures; 3 classes" in told and "accuracy" not in told
+    assert "36 training pictures, 12 validation; 3 classes" in told and "accuracy" not in told
     assert equal(weights(output), weights(run(dataset, tmp_path / "first", "--max-train-images", "36")))
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["dataset"]["train_images"] == 36 and not any("validation" in name for name in metrics["history"][0])
+    model, held_out = ViTMAEForPreTraining.from_pretrained(output), load_splits(TrainConfig(dataset=str(dataset), validation_images=12), 8, progress=False).validation
+    pixels = held_out.pixels / 127.5 - 1
+    with torch.no_grad():
+        several = [model(pixel_values=pixels).loss.item() for _ in range(50)]  # other patches hidden each time
+    assert min(several) < metrics["validation_reconstruction_loss"] < max(several)
+    assert f"on 12 pictures that it did not learn from {metrics['validation_reconstruction_loss']:.4f}" in (output / "README.md").read_text()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""The pictures that a model card links: learning curves, confusion matrix, reliability diagram, most confident mistakes.
+"""The pictures that a model card links: learning curves, confusion matrix, reliability diagram, most confident mistakes; and what
+masked autoencoding fills in.
 
 Small PNG files in colours that colour-blind readers tell apart. matplotlib is imported where it draws; its Figure is used
 without pyplot, so no window system is touched.
@@ -15,6 +16,7 @@ from training.report import pictures, write_bytes
 BLUE, ORANGE, VERMILION, PAPER, INK = "#0072B2", "#E69F00", "#D55E00", "#F7F7F4", "#222222"
 CURVES, CONFUSION, RELIABILITY, MISTAKES = "curves.png", "confusion.png", "reliability.png", "mistakes.png"
 FIGURES = (CURVES, CONFUSION, RELIABILITY, MISTAKES)
+RECONSTRUCTIONS = "reconstructions.png"
 CONFUSION_CLASSES = 60  # more than that and the cells are too small to read
 LARGEST_BYTES = 150_000
 THUMBNAIL = 64
@@ -136,6 +138,18 @@ def mistake_sheet(images, mistakes: list[dict], names, columns: int = 6):
         axes.imshow(picture, interpolation="nearest")
         told = f"{label(names[mistake['predicted']])} {100 * mistake['confidence']:.0f} %"
         axes.set_title(f"is {label(names[mistake['label']])}\n{told}", fontsize=7, color=INK)
+    return figure
+
+
+def reconstruction_sheet(rows: dict[str, torch.Tensor]):
+    """Each row's name and its pictures, uint8 (B,3,H,W), one below the other."""
+    columns = len(next(iter(rows.values())))
+    figure = new_figure(1.05 * columns, 1.2 * len(rows))
+    for cells, (name, images) in zip(figure.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
+        for axes, picture in zip(cells, pictures(images), strict=True):
+            axes.axis("off")
+            axes.imshow(picture, interpolation="nearest")
+        cells[0].set_title(name, fontsize=8, color=INK, loc="left")
     return figure
 
 

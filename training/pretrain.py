@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from training import outcome, report
+from training import figures, outcome, report
 from training.command_line import command, parse_config
 from training.config import NO_TEST, TrainConfig, option, read_preset
+from training.data import seed_for
 from training.model import check_divisible
 from training.run import Run, Task
 from training.train import carry_out, cli
@@ -24,6 +25,7 @@ from vit_demo.errors import UserError
 
 ARCHITECTURE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 DECODER_HEAD = 32  # width of one of the decoder's heads
+SHOWN = 8  # pictures on the sheet
 
 
 @dataclass
@@ -92,20 +94,70 @@ def reconstruct(model, pixel_values: torch.Tensor, targets: torch.Tensor, labels
     return model(pixel_values=pixel_values).loss, None
 
 
+def hiding(config: PretrainConfig, first: int, count: int, patches: int) -> torch.Tensor:
+    """(count,patches) noise that orders the patches of pictures first, first + 1, …: those of the least are seen, the same each time."""
+    return torch.rand(count, patches, generator=torch.Generator().manual_seed(seed_for("hidden", config.seed, first)))
+
+
+@torch.no_grad()
+def unseen_loss(run: Run, images, batch: int = 100) -> float:
+    """Mean loss on pictures that were not learned from: uint8 (M,3,H,W) or M PIL pictures, through the written processor."""
+    total, patches = 0.0, run.model.vit.embeddings.patch_embeddings.num_patches
+    for start in range(0, len(images), batch):
+        pixel_values = seen(run, images[start : start + batch])
+        noise = hiding(run.config, start, len(pixel_values), patches).to(pixel_values.device)
+        total += len(pixel_values) * run.model(pixel_values=pixel_values, noise=noise).loss.item()
+    return total / len(images)
+
+
+def seen(run: Run, images) -> torch.Tensor:
+    """(B,3,H,W) as the processor makes them, on the device."""
+    return run.processor(report.pictures(images), return_tensors="pt").pixel_values.to(run.accelerator.device)
+
+
+@torch.no_grad()
+def filled_in(model: ViTMAEForPreTraining, pixel_values: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the encoder sees (hidden patches at zero) and what the decoder makes of it, both (B,3,H,W) like the pictures. A model
+    that predicts without each patch's mean and spread gets the true ones back: it was not asked for them."""
+    output, patches = model(pixel_values=pixel_values, noise=noise), model.patchify(pixel_values)
+    guess, hidden = output.logits, output.mask[..., None]
+    if model.config.norm_pix_loss:
+        guess = guess * (patches.var(-1, keepdim=True) + 1e-6).sqrt() + patches.mean(-1, keepdim=True)
+    visible = patches * (1 - hidden)
+    return model.unpatchify(visible), model.unpatchify(visible + guess * hidden)
+
+
+def sheet(run: Run, images):
+    """A few pictures as a figure: what was seen of each, what was filled in, and the picture itself."""
+    pixel_values = seen(run, images[:SHOWN])
+    noise = hiding(run.config, 0, len(pixel_values), run.model.vit.embeddings.patch_embeddings.num_patches).to(pixel_values.device)
+    rows = dict(zip(("seen", "filled in", "the picture"), (*filled_in(run.model, pixel_values, noise), pixel_values), strict=True))
+    mean, std = run.view.mean[:, None, None], run.view.std[:, None, None]
+    return figures.reconstruction_sheet({name: ((row * std + mean) * 255).round().clamp(0, 255).byte() for name, row in rows.items()})
+
+
 def finish(run: Run) -> None:
-    """Write model, processor, metrics and a short card. What is learned is measured by fine-tuning, so no accuracy is told."""
+    """Write model, processor, metrics, a picture of what it fills in, and a short card. What is learned is measured by fine-tuning,
+    so no accuracy is told."""
     weights = outcome.shipped_weights(run)
     outcome.write_weights(run.output, run.model, {name: w.half() for name, w in weights.items()} if run.config.half else weights)
     run.processor.save_pretrained(run.output)
-    metrics = {"reconstruction_loss": run.progress.history[-1]["train_loss"], **outcome.conditions(run)}
+    run.model.eval()
+    unseen = run.splits.held_out
+    held_out = {"validation_reconstruction_loss": unseen_loss(run, unseen.pixels)} if unseen else {}
+    metrics = {"reconstruction_loss": run.progress.history[-1]["train_loss"], **held_out, **outcome.conditions(run)}
     report.write_metrics(run.output, metrics)
+    figures.save(sheet(run, (unseen or run.splits.train).pixels), run.output / figures.RECONSTRUCTIONS)
     report.write_bytes(run.output / "README.md", card(run, metrics).encode())
     run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  python -m training.train --model {run.output} --dataset {run.config.dataset} --output …")
 
 
 def card(run: Run, metrics: dict) -> str:
     config, encoder = run.config, run.model.config
-    data = metrics["dataset"]
+    data, held_out = metrics["dataset"], metrics.get("validation_reconstruction_loss")
+    unseen = f"; on {data['validation_images']:,} pictures that it did not learn from {held_out:.4f}" if held_out else ""
+    normalised = f" (each patch normalised: to guess the mean would be {1 - 1 / (3 * encoder.patch_size ** 2):.2f})" if config.normalise_pixels else ""
+    which = "that it did not learn from" if held_out else "from the training"
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -123,8 +175,12 @@ python -m training.train --model {Path(config.output).name} --dataset {data['nam
 
 - Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.
 - Data: {data['train_images']:,} pictures of `{data['name']}`, split {data['train_split']}; the pictures of other splits were not read.
-- Trained for {metrics['epochs']} epochs, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{' (each patch normalised)' if config.normalise_pixels else ''}.
+- Trained for {metrics['epochs']} epochs, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{unseen}{normalised}.
 - Its accuracy after fine-tuning was not measured here.
+
+![Pictures with most patches hidden, as they were filled in, and as they are]({figures.RECONSTRUCTIONS})
+
+Pictures {which}: what the encoder sees, what is filled in{', with each patch’s true mean and spread put back' if config.normalise_pixels else ''}, and the pictures themselves.
 
 ```
 {command(config)}

@@ -33,7 +33,7 @@ class Task:
     build: Callable  # settings, class names -> model, lines for the user
     objective: Callable  # model, pixel_values, targets, labels -> loss, number of right answers
     finish: Callable  # run -> nothing; writes the folder
-    answers: bool = True  # whether it gives answers, which held-out pictures measure
+    answers: bool = True  # whether it gives answers, to be measured after each epoch
 
 
 CLASSIFY = Task(build, loop.classify, outcome.finish)
@@ -171,7 +171,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     prepared = accelerator.prepare(model)
     optimizers = make_optimizers(model, config, fused=accelerator.device.type in ("cuda", "cpu"))
     average = WeightAverage(model, config.ema) if config.ema else None
-    splits = splits.to(accelerator.device) if task.answers else replace(splits.to(accelerator.device), validation=None, held_out=None)
+    splits = splits.to(accelerator.device) if task.answers else replace(splits.to(accelerator.device), validation=None)
     return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
 
 
