@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.models import LABELS, save_model
 from tests.test_draw import unpack
-from vit_demo.chapters import CHAPTERS
+from vit_demo.chapters import CHAPTERS, tokens
 from vit_demo.chapters.scene import Look, a, number, percent
 from vit_demo.classifier import load
 from vit_demo.samples import SAMPLES
@@ -103,6 +103,15 @@ def test_the_position_maps_that_are_sent_are_cosines_of_the_models_positions(loo
     positions = look.model.vit.embeddings.position_embeddings[0, 1:]
     sent = unpack(chapter.scene(look)["data"]["similarity"]).flatten(2).flatten(0, 1).float()
     assert torch.allclose(sent, torch.cosine_similarity(positions[:, None], positions[None], dim=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("metrics", "told"), [
+    ({"base_model": None, "earlier": []}, "began as random numbers"),
+    ({"base_model": None, "earlier": [{"command": "python -m training.pretrain --output mae"}, {"command": "python -m training.train"}]}, "began as sines and cosines"),
+    ({"base_model": "google/vit"}, ""), ({}, ""), ({"base_model": 3, "earlier": ["x", {"command": None}]}, "")])
+def test_how_positions_began_is_said_where_it_is_known(look, monkeypatch, metrics, told):
+    monkeypatch.setitem(vars(look.classifier), "metrics", metrics)  # as read from a file before
+    assert told in tokens.scene(look)["story"] and ("they began" in tokens.scene(look)["story"].lower()) == bool(told)
 
 
 def test_a_jigsaw_that_takes_positions_along_changes_nothing(look):

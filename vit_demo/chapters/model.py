@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
-from vit_demo.chapters.scene import Look, mono, number, percent, snippet, whole
+from vit_demo.chapters.scene import Look, earlier, mono, number, percent, snippet, whole
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
-MOST_RUNS = 20  # whose commands are shown
 MOST_CLASSES = 20  # a confusion matrix of more cannot be read
 
 
@@ -122,12 +121,6 @@ def interval(metrics: dict) -> str:
     of = f", n = {whole(images)}" if isinstance(images, int) else ""
     good = isinstance(ends, list) and len(ends) == 2 and all(map(is_share, ends))
     return of + (f", 95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if good else "")
-
-
-def earlier(metrics: dict) -> list[dict]:
-    """The runs whose weights this one went on from, oldest first."""
-    runs = metrics.get("earlier")
-    return [run for run in runs[:MOST_RUNS] if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
 def taken(run: dict) -> str:

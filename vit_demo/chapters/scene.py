@@ -12,6 +12,7 @@ from vit_demo.draw import data_uri, pack, picture
 from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
 
+MOST_RUNS = 20  # that a model went on from, of which anything is told
 MINUS, SPACE = "−", "\u00a0"  # a number and its unit stay on one line
 
 
@@ -70,6 +71,12 @@ class Look:
         scale, mean, std = pixel_constants(self.classifier.processor)
         back = self.trace.pixel_values * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         return (back / scale).round().clamp(0, 255).to(torch.uint8)
+
+
+def earlier(metrics: dict) -> list[dict]:
+    """The runs whose weights a model went on from, oldest first; a stranger's metrics.json may hold anything."""
+    runs = metrics.get("earlier")
+    return [run for run in runs[:MOST_RUNS] if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
 def sizes(classifier) -> tuple[tuple[int, int], tuple[int, int], int]:

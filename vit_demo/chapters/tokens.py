@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vit_demo.chapters.scene import Look, live, mono, number, sizes, snippet
+from vit_demo.chapters.scene import Look, earlier, live, mono, number, sizes, snippet
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import embeddings, positions
 
@@ -28,7 +28,7 @@ def scene(look: Look) -> dict:
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
         f"Neighbours have vectors that are alike: side by side their cosine is {mono(number(beside))} on "
-        f"average, for any two places {mono(number(anywhere))}.")
+        f"average, for any two places {mono(number(anywhere))}. {origin(look.classifier.metrics)}")
     body = f"""
 positions = torch.nn.functional.normalize(model.vit.embeddings.position_embeddings[0, 1:], dim=-1)
 grid = positions.reshape({rows}, {cols}, -1)
@@ -51,6 +51,15 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
         "check": {"code": snippet(look, body), "value": beside,
                   "says": f"The mean cosine between the position vectors of neighbouring places: {number(beside, 3)}."},
     }
+
+
+def origin(metrics: dict) -> str:
+    """How the positions came to be alike, where that is known."""
+    if any("training.pretrain" in str(run.get("command")) for run in earlier(metrics)):
+        return "They began as sines and cosines of row and column, fixed for its pretraining, and were learned from there on."
+    if metrics.get("base_model", "") is None:
+        return "Nobody told it the grid: they began as random numbers and were learned."
+    return ""
 
 
 def live_cls() -> str:
