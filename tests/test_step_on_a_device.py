@@ -131,3 +131,15 @@ def test_compiled_the_step_is_whole_and_is_compiled_no_more_than_it_has_kinds():
         assert len(list(train_epoch(compiled, optimizers, average, epoch_batches, accelerator, epoch, 4 * STEPS))) == STEPS
         evaluate(compiled, data, view(torch.device("cpu")), accelerator, 11)
     assert kinds == {None, True, False} and (inputs.frame_count, passes.frame_count) == (3, 3)
+
+
+def test_so_is_a_step_of_masked_autoencoding():
+    torch._dynamo.reset()
+    config = TrainConfig(**{**EVERYTHING, "mixup": 0.0, "cutmix": 0.0, "drop_path": 0.0, "patch_dropout": 0.0})
+    model, passes = autoencoder(), CompileCounter()
+    compiled = torch.compile(model, fullgraph=True, backend=passes)
+    optimizers, average = make_optimizers(model, config, fused=True), WeightAverage(model, config.ema)
+    for epoch in range(2):
+        epoch_batches = EpochBatches(pictures(), config, epoch, view(torch.device("cpu")))
+        assert len(list(train_epoch(compiled, optimizers, average, epoch_batches, Accelerator(cpu=True), epoch, 4 * STEPS, objective=reconstruct))) == STEPS
+    assert passes.frame_count == 1
