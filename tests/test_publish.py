@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Vi
 
 from tests.published import FILES, folder, newer, remote, repo, trained  # noqa: F401 (some are fixtures)
 from tests.tiny import noise, pil, save_tiny_model
-from training import report
+from training import product, report
 from training import publish as publishing
 from training.publish import main, publish
 from vit_demo.classifier import load
@@ -191,7 +191,8 @@ def test_a_snapshot_that_comes_back_otherwise_is_noticed(hub, folder, repo, tmp_
         loads.append(options.get("revision"))
         return load(other) if len(loads) == 4 else load(source, **options)  # the folder, main, the first branch, the second
 
-    monkeypatch.setattr(publishing, "load", loaded)
+    for module in (product, publishing):
+        monkeypatch.setattr(module, "load", loaded)
     with pytest.raises(UserError, match="answers differently from trained's epoch-002"):
         publish(folder, repo, snapshots=True)
     assert loads[1:] == [HfApi().repo_info(repo, revision=branch).sha for branch in ("main", "epoch-001", "epoch-002")]

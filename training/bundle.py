@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
-from training.publish import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
+from training.product import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES

@@ -7,8 +7,6 @@ step, from the old version to the complete new one, wherever this is interrupted
 """
 
 import argparse
-import json
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +17,15 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.utils import logging
 from PIL import Image
 
-from training import card_words, figures
-from training.card import EVAL_RESULTS, MARKER, README, write_card
+from training import card_words
+from training.card import MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
-from training.report import METRICS_FILE, OWN_MODEL, read_metrics
-from vit_demo.classifier import FAITHFULNESS_FILE, load, read_folder
+from training.product import check_folder, is_ours, need_snapshots, product_files, thumbnails
+from training.report import OWN_MODEL, read_metrics
+from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
 
-MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
-# What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
-# only to go on training in it.
-PRODUCT = (*MODEL_FILES, README, METRICS_FILE, *figures.FIGURES, TENSORS_FILE, FACTS_FILE, FAITHFULNESS_FILE)
-SNAPSHOTS = "snapshots"
 MAIN = "main"
 # Loading the very same float32 weights twice gives the very same answers; a wrong or damaged file does not come close.
 TOLERANCE = 1e-5
@@ -74,29 +68,6 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
     return Published(repo, commit, changed, address)
 
 
-def check_folder(folder: Path, unmeasured: bool = False):
-    """The folder's Classifier, once all is there that a stranger needs."""
-    if not folder.is_dir():
-        raise UserError(f"no folder {folder}: give the one that training wrote")
-    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-    if missing:
-        raise UserError(f"{folder} has no {' and no '.join(missing)}: give the folder of a finished training")
-    classifier = load(folder)
-    if all(re.fullmatch(r"LABEL_\d+", label) for label in classifier.labels):
-        raise UserError(f"the classes of {folder} have no names, only {classifier.labels[0]} and so on: put the names into id2label and label2id of config.json")
-    if not unmeasured and card_words.measured_kind(read_metrics(folder)) is None:
-        raise UserError(f"{folder} has no measured accuracy in {METRICS_FILE}: finish the training, or add --unmeasured to publish it without a number")
-    return classifier
-
-
-def thumbnails(folder: Path) -> int:
-    """How many training pictures the bank shows; what its user should know before others see them."""
-    try:
-        return json.loads((folder / FACTS_FILE).read_text("utf-8")).get("bank", {}).get("images", 0)
-    except (OSError, ValueError, AttributeError):
-        return 0
-
-
 def full_name(api: HfApi, repo: str) -> str:
     """NAME -> USER/NAME; also the first call that needs a token, so a wrong one is told before anything is made."""
     user = api.whoami()["name"]
@@ -112,12 +83,6 @@ def open_repository(api: HfApi, repo: str, private: bool) -> None:
         return
     if private and not found.private:
         raise UserError(f"{repo} is public already: make it private on its page, choose another name, or leave --private out")
-
-
-def product_files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file here."""
-    files = {name: folder / name for name in PRODUCT if (folder / name).is_file()}
-    return files | {f"{EVAL_RESULTS}/{path.name}": path for path in sorted((folder / EVAL_RESULTS).glob("*.yaml"))}
 
 
 def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr: bool, message: str) -> tuple[str, bool, str]:
@@ -136,23 +101,6 @@ def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr
     done = api.create_commit(repo, operations, commit_message=message, revision=revision, create_pr=create_pr, parent_commit=head)
     address = f"{api.endpoint}/{repo}" + (f"/tree/{revision}" if revision != MAIN else "")
     return done.oid, done.oid != head, done.pr_url or address
-
-
-def is_ours(path: str) -> bool:
-    """Files of other names, such as .gitattributes or someone's notes, are left alone."""
-    return path in PRODUCT or path.startswith(f"{EVAL_RESULTS}/")
-
-
-def snapshots_of(folder: Path) -> list[Path]:
-    """The folders of its snapshots, the earliest first."""
-    return sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
-
-
-def need_snapshots(folder: Path) -> list[Path]:
-    found = snapshots_of(folder)
-    if not found:
-        raise UserError(f"{folder} has no {SNAPSHOTS}: train with --snapshots N to keep some")
-    return found
 
 
 def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
