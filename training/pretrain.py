@@ -45,7 +45,7 @@ class PretrainConfig(TrainConfig):
     decoder_layers: int = option(2, "layers of the decoder", least=1)
     half: bool = option(False, "write the weights in float16: half the size")
     test_split: str | None = NO_TEST
-    validation_images: int = option(0, "leave out the last this many training pictures, for a fine-tune that chooses on them", least=0)
+    validation_images: int = option(0, "hold out the last this many training pictures, for a fine-tune that chooses on them; how well they are filled in is measured at the end", least=0)
     epochs: int = option(400, "passes over the training pictures", least=1)
     batch_size: int = option(512, "pictures an optimiser step, over all processes and accumulation steps", least=1)
     optimizer: str = option("muon", "adamw, or muon for the matrices of the encoder's layers and AdamW for the rest", choices=["adamw", "muon"])
@@ -94,25 +94,23 @@ def reconstruct(model, pixel_values: torch.Tensor, targets: torch.Tensor, labels
     return model(pixel_values=pixel_values).loss, None
 
 
-def hiding(config: PretrainConfig, first: int, count: int, patches: int) -> torch.Tensor:
-    """(count,patches) noise that orders the patches of pictures first, first + 1, …: those of the least are seen, the same each time."""
-    return torch.rand(count, patches, generator=torch.Generator().manual_seed(seed_for("hidden", config.seed, first)))
+def masked(run: Run, images, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures first, first + 1, … as the processor makes them (B,3,H,W), and noise (B,N) that hides the same patches each time
+    (those of the least are seen); on the device."""
+    pixel_values = run.processor(report.pictures(images[first : first + count]), return_tensors="pt").pixel_values
+    patches = run.model.vit.embeddings.patch_embeddings.num_patches
+    noise = torch.rand(len(pixel_values), patches, generator=torch.Generator().manual_seed(seed_for("hidden", run.config.seed, first)))
+    return pixel_values.to(run.accelerator.device), noise.to(run.accelerator.device)
 
 
 @torch.no_grad()
 def unseen_loss(run: Run, images, batch: int = 100) -> float:
     """Mean loss on pictures that were not learned from: uint8 (M,3,H,W) or M PIL pictures, through the written processor."""
-    total, patches = 0.0, run.model.vit.embeddings.patch_embeddings.num_patches
-    for start in range(0, len(images), batch):
-        pixel_values = seen(run, images[start : start + batch])
-        noise = hiding(run.config, start, len(pixel_values), patches).to(pixel_values.device)
+    total = 0.0
+    for first in range(0, len(images), batch):
+        pixel_values, noise = masked(run, images, first, batch)
         total += len(pixel_values) * run.model(pixel_values=pixel_values, noise=noise).loss.item()
     return total / len(images)
-
-
-def seen(run: Run, images) -> torch.Tensor:
-    """(B,3,H,W) as the processor makes them, on the device."""
-    return run.processor(report.pictures(images), return_tensors="pt").pixel_values.to(run.accelerator.device)
 
 
 @torch.no_grad()
@@ -129,8 +127,7 @@ def filled_in(model: ViTMAEForPreTraining, pixel_values: torch.Tensor, noise: to
 
 def sheet(run: Run, images):
     """A few pictures as a figure: what was seen of each, what was filled in, and the picture itself."""
-    pixel_values = seen(run, images[:SHOWN])
-    noise = hiding(run.config, 0, len(pixel_values), run.model.vit.embeddings.patch_embeddings.num_patches).to(pixel_values.device)
+    pixel_values, noise = masked(run, images, 0, SHOWN)
     rows = dict(zip(("seen", "filled in", "the picture"), (*filled_in(run.model, pixel_values, noise), pixel_values), strict=True))
     mean, std = run.view.mean[:, None, None], run.view.std[:, None, None]
     return figures.reconstruction_sheet({name: ((row * std + mean) * 255).round().clamp(0, 255).byte() for name, row in rows.items()})

@@ -171,7 +171,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     prepared = accelerator.prepare(model)
     optimizers = make_optimizers(model, config, fused=accelerator.device.type in ("cuda", "cpu"))
     average = WeightAverage(model, config.ema) if config.ema else None
-    splits = splits.to(accelerator.device) if task.answers else replace(splits.to(accelerator.device), validation=None)
+    splits = (splits if task.answers else replace(splits, validation=None)).to(accelerator.device)
     return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
 
 
