@@ -8,6 +8,9 @@ from vit_demo.images import open_picture
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import TraceCache
 
+MOST = 999  # layers or heads that a browser may name; a chapter holds them within the model's
+
+
 @dataclass(frozen=True)
 class Visit:
     """Where a visitor is. A picture of their own is kept as the bytes of its file."""
@@ -27,7 +30,7 @@ class Visit:
             text = str(query.get(name, ""))
             return int(text) if text.isdecimal() and len(text) < 5 and first <= int(text) <= last else None
 
-        layer, head = (asked(name, 1, 999) for name in ("layer", "head"))
+        layer, head = (asked(name, 1, MOST) for name in ("layer", "head"))
         return cls(sample=asked("sample", 0, len(SAMPLES) - 1) or 0, chapter=asked("chapter", 1, chapters) or 1,
                    layer=layer and layer - 1, head=head and head - 1)
 

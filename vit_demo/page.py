@@ -11,7 +11,7 @@ from vit_demo import questions, side
 from vit_demo.chapters import CHAPTERS
 from vit_demo.endpoints import Endpoints
 from vit_demo.errors import UserError
-from vit_demo.looks import Visit, look_at
+from vit_demo.looks import MOST, Visit, look_at
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import TraceCache
@@ -194,5 +194,5 @@ def whole(value, first: int, last: int) -> int:
 
 
 def looked_at(sent: dict) -> dict:
-    """The layer and head that a browser says are looked at; a chapter holds them within the model's."""
-    return {name: whole(sent[name], 0, 998) for name in ("layer", "head") if name in sent}
+    """The layer and head (from 0) that a browser says are looked at."""
+    return {name: whole(sent[name], 0, MOST - 1) for name in ("layer", "head") if name in sent}
