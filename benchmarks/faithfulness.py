@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from training.source import find_columns, need_split, open_dataset
+from training.source import find_image_column, need_split, open_dataset
 from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
 from vit_demo.explain.faithfulness import REMOVALS, bootstrap_interval, curves, random_map
@@ -82,7 +82,7 @@ def kept_rows(path: Path | None, conditions: dict) -> dict[str, dict]:
 def run(args: argparse.Namespace, classifier, dataset, split: str, kept: dict[str, dict]) -> list[dict]:
     """The numbers of --pictures pictures of a split, those already kept not computed again."""
     need_split(dataset, split, "--data")
-    column, _ = find_columns(dataset[split].features)
+    column = find_image_column(dataset[split].features)
     order = torch.randperm(len(dataset[split]), generator=torch.Generator().manual_seed(SEED))
     batch, rows, start = 32 if args.device == "cpu" else 1024, [], time.monotonic()
     chosen = order[: args.pictures].tolist()

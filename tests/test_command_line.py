@@ -104,7 +104,7 @@ def test_fine_tuning_has_its_recipe_without_being_asked():
 
 
 def test_a_recipe_for_fine_tuning_needs_a_model():
-    with pytest.raises(UserError, match=r"--preset fine-tune-cpu is a recipe for fine-tuning: give --model too, or a preset to train from scratch \(cifar-patch2, cifar-patch4, tiny-cpu\)"):
+    with pytest.raises(UserError, match=r"--preset fine-tune-cpu is a recipe for fine-tuning: give --model too, or a preset with an architecture \(cifar-patch2, cifar-patch4, tiny-cpu\)"):
         parse_config([*BASE, "--preset", "fine-tune-cpu"])
     assert parse_config([*BASE, "--preset", "fine-tune-cpu", "--model", "some/vit"]).image_size == 96
 
@@ -122,8 +122,9 @@ def test_a_shape_that_a_preset_or_saved_settings_bring_may_stand_beside_a_model(
 
 
 @pytest.mark.parametrize("flags, told", [
-    ([], r"^--preset is missing: the architecture to pretrain \(cifar-patch2, cifar-patch4, tiny-cpu\)$"),
-    (["--preset", "fine-tune"], r"^--preset fine-tune is a recipe for fine-tuning: give one with an architecture \(cifar-patch2"),
+    ([], r"^give --preset, the architecture to pretrain, or --model to go on from a masked autoencoder \(cifar-patch2, cifar-patch4, tiny-cpu\)$"),
+    (["--preset", "fine-tune"], r"^--preset fine-tune is a recipe for fine-tuning: give --model too, or a preset with an architecture \(cifar-patch2"),
+    (["--model", "some/mae", "--decoder-layers", "3"], "^--decoder-layers 3 with --model some/mae: a pretrained model keeps its own"),
 ])
 def test_pretraining_is_not_told_of_flags_that_it_does_not_have(flags, told):
     with pytest.raises(UserError, match=told):
@@ -141,9 +142,9 @@ def test_what_a_file_says_beside_nothing_is_passed_over_and_not_repeated(tmp_pat
 
 def test_pretraining_passes_over_what_a_file_of_settings_says_to_fine_tuning_alone(tmp_path):
     file = tmp_path / "train.yaml"
-    file.write_text("model: some/vit\nearly_stopping: 2\ntrain_last_blocks: 1\nbatch_size: 64\n")
+    file.write_text("early_stopping: 2\ntrain_last_blocks: 1\nbatch_size: 64\n")
     found = parse_config([*TINY, "--config", str(file)], PretrainConfig)
-    assert (found.model, found.early_stopping, found.train_last_blocks, found.batch_size) == (None, 0, None, 64)
+    assert (found.early_stopping, found.train_last_blocks, found.batch_size) == (0, None, 64)
 
 
 def saved(tmp_path, *flags):

@@ -3,6 +3,7 @@
 import json
 import math
 
+import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import ViTMAEForPreTraining
 
 from tests.runs import again, flags, quick  # noqa: F401 (quick is a fixture)
+from tests.tiny import save_tiny_model
 from tests.training_data import parquet_dataset, rows, write_parquet
 from training import pretrain, train
 from training.config import TrainConfig
@@ -113,8 +115,6 @@ def test_the_fine_tune_command_takes_it_and_leaves_the_test_pictures_unread(fold
     test = [b"not a picture"] * 3
     columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": labels},
                "test": {"img": [{"bytes": p, "path": None} for p in test], "label": [0, 1, 2]}}
-    import datasets
-
     blind = write_parquet(tmp_path / "blind", columns, {"img": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
     output = train.main(["--dataset", str(blind), "--model", str(folder), "--test-split", "none", "--validation-images", "12", "--epochs", "1",
                          "--batch-size", "12", "--output", str(tmp_path / "vit")])
@@ -127,8 +127,6 @@ def test_the_fine_tune_command_takes_it_and_leaves_the_test_pictures_unread(fold
 
 
 def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
-    import datasets
-
     pictures, labels = rows(48)
     turned = [(label + 1) % 3 for label in labels]
     columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": turned}}
@@ -139,7 +137,7 @@ def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
 def test_pictures_held_out_for_the_fine_tune_are_not_learned_from_but_filled_in_at_the_end(dataset, tmp_path, capsys):
     output = run(dataset, tmp_path / "mae", "--validation-images", "12")
     told = capsys.readouterr().out
-    assert "36 training pictures, 12 validation; 3 classes" in told and "accuracy" not in told
+    assert "36 training pictures, 12 validation\n" in told and "accuracy" not in told
     assert equal(weights(output), weights(run(dataset, tmp_path / "first", "--max-train-images", "36")))
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["dataset"]["train_images"] == 36 and not any("validation" in name for name in metrics["history"][0])
@@ -212,3 +210,54 @@ def test_settings_that_mean_nothing_here_are_no_flags(dataset, tmp_path, capsys)
         run(dataset, tmp_path / "mae", "--hidden-size", "18")
     with pytest.raises(UserError, match="multiple of 32: take 32"):
         run(dataset, tmp_path / "mae", "--decoder-hidden-size", "48")
+
+
+def test_goes_on_from_an_earlier_one_decoder_and_all(dataset, folder, tmp_path):
+    config = PretrainConfig(dataset="unused", output="unused", model=str(folder), mask_ratio=0.5, normalise_pixels=False)
+    model, [said] = pretrain.build(config, ())
+    assert equal(model.state_dict(), ViTMAEForPreTraining.from_pretrained(folder).state_dict())
+    assert (model.config.mask_ratio, model.config.norm_pix_loss) == (0.5, False) and model(torch.zeros(1, 3, 8, 8)).mask.sum() == 8
+    assert said.startswith(f"going on from the masked autoencoder {folder}: 8 px, patch 2, 8 of 16 patches seen; encoder ")
+    output = pretrain.main(["--dataset", str(dataset), "--model", str(folder), "--epochs", "1", "--batch-size", "16", "--output", str(tmp_path / "more")])
+    metrics = json.loads((output / "metrics.json").read_text())
+    before = json.loads((folder / "metrics.json").read_text())
+    assert metrics["history"][0]["train_loss"] < before["history"][0]["train_loss"]
+    assert metrics["base_model"] is None and metrics["earlier"] == [{name: before[name] for name in ("command", "epochs", "images_seen", "seconds", "device")}]
+    card = (output / "README.md").read_text()
+    assert f"- Went on from 2 epochs of `{before['command']}`.\n" in card and "Trained for 1 epochs more" in card
+    assert "Went on" not in (folder / "README.md").read_text()
+
+
+def test_another_picture_size_has_new_positions_and_the_old_weights(folder):
+    config = PretrainConfig(dataset="unused", output="unused", model=str(folder), image_size=16)
+    model, _ = pretrain.build(config, ())
+    fresh, _ = pretrain.build(PretrainConfig(dataset="unused", output="unused", image_size=16, patch_size=2, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                                             intermediate_size=32, decoder_hidden_size=32, decoder_layers=1), ())
+    positions = {"vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"}
+    mine, earlier, new = model.state_dict(), ViTMAEForPreTraining.from_pretrained(folder).state_dict(), fresh.state_dict()
+    assert equal({name: mine[name] for name in mine.keys() - positions}, {name: earlier[name] for name in earlier.keys() - positions})
+    assert equal({name: mine[name] for name in positions}, {name: new[name] for name in positions})
+    with pytest.raises(UserError, match="--image-size 9 is not divisible by the patch of 2 px"):
+        pretrain.build(PretrainConfig(dataset="unused", output="unused", model=str(folder), image_size=9), ())
+
+
+def test_what_has_no_decoder_is_not_gone_on_with(tmp_path):
+    vit = save_tiny_model(tmp_path / "vit")
+    with pytest.raises(UserError, match=r"lacks \d+ tensors of a masked autoencoder \(decoder\..* …\): give the folder of an earlier pretraining") as refusal:
+        pretrain.build(PretrainConfig(dataset="unused", output="unused", model=str(vit)), ())
+    assert "\n" not in str(refusal.value)
+
+
+def test_pictures_need_no_labels(dataset, folder, tmp_path, capsys):
+    """Files in one folder, without a label column, or all of one class: the same weights as with labels."""
+    pictures, labels = rows(48)
+    bare = write_parquet(tmp_path / "bare", {"train": {"img": [{"bytes": p, "path": None} for p in pictures]}}, {"img": datasets.Image()})
+    (tmp_path / "loose").mkdir()
+    for number, picture in enumerate(pictures):
+        (tmp_path / "loose" / f"{number:03d}.png").write_bytes(picture)
+    for source in (bare, tmp_path / "loose"):
+        output = run(source, tmp_path / f"mae-of-{source.name}")
+        assert equal(weights(output), weights(folder))
+    assert "classes" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="no label column among img: choose one with --label-column"):
+        load_splits(TrainConfig(dataset=str(bare)), 8)

@@ -4,7 +4,7 @@ import html
 import re
 import shlex
 
-from training.config import SHAPE
+from training.config import TrainConfig
 
 MOST_ROWS = 100  # of the per-class table
 MOST_CLASSES = 30  # named in the opening lines
@@ -150,7 +150,7 @@ def earlier(metrics: dict) -> list[dict]:
 
 def recipe(metrics: dict) -> list[tuple[str, str]]:
     begun = metrics.get("base_model") or metrics.get("earlier")  # then the shape was that model's, not the settings'
-    left_out = NOT_RECIPE | set(SHAPE if begun else ())
+    left_out = NOT_RECIPE | set(TrainConfig.SHAPE if begun else ())
     return [(code(name), code(str(value))) for name, value in metrics.get("settings", {}).items() if name not in left_out and value is not None]
 
 

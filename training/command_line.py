@@ -9,7 +9,7 @@ import shlex
 from dataclasses import field
 from pathlib import Path
 
-from training.config import SHAPE, TrainConfig, architectures, read_preset
+from training.config import TrainConfig, architectures, read_preset
 from training.yaml_settings import read_yaml
 from vit_demo.errors import UserError
 
@@ -52,33 +52,36 @@ def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
 def parse_config(argv: list[str] | None = None, kind: type[TrainConfig] = TrainConfig) -> TrainConfig:
     """Command line -> checked settings. Raises UserError with one line."""
     given = given_flags(argv, kind)
-    from_file = read_yaml(Path(given.pop("config")), kind) if "config" in given else {}
-    named = {**{name: value for name, value in from_file.items() if name not in kind.UNUSED}, **given}
+    from_file = read_settings(Path(given.pop("config")), kind) if "config" in given else {}
+    named = {**from_file, **given}
     if named.get("resume"):
         return resumed_config(named, kind)
     if not named.get("dataset"):
         raise UserError("--dataset is missing: a Hub id such as uoft-cs/cifar10, or a folder")
     if not named.get("output"):
         raise UserError("--output is missing: the folder to write the model to")
-    model, pretrains = named.get("model"), "model" in kind.UNUSED
+    model = named.get("model")
     preset = named.get("preset") or (FINE_TUNE if model else None)
     if preset is None:
-        ways = "--preset is missing: the architecture to pretrain" if pretrains else "give --model to fine-tune one, or --preset to train from scratch"
-        raise UserError(f"{ways} ({', '.join(architectures())})")
+        raise UserError(f"{kind.WAYS} ({', '.join(architectures())})")
     if not model and "hidden_size" not in read_preset(preset):
-        ways = "give one with an architecture" if pretrains else "give --model too, or a preset to train from scratch"
-        raise UserError(f"--preset {preset} is a recipe for fine-tuning: {ways} ({', '.join(architectures())})")
+        raise UserError(f"--preset {preset} is a recipe for fine-tuning: give --model too, or a preset with an architecture ({', '.join(architectures())})")
     config = kind(**{**kind.from_preset(preset), **named, "preset": preset})
     refuse_idle(given, named, config)
     return config
+
+
+def read_settings(file: Path, kind: type[TrainConfig]) -> dict:
+    """What a file of settings says to this command; it may have been written for the other one."""
+    return {name: value for name, value in read_yaml(file, kind).items() if name not in kind.UNUSED}
 
 
 def refuse_idle(given: dict, named: dict, config: TrainConfig) -> None:
     """Refuse what the run would not heed (mostly as a flag only: presets and saved settings always hold a value), or what could
     only spoil it."""
     model, blocks = named.get("model"), named.get("train_last_blocks")
-    if model and (idle := [name for name in SHAPE if name in given]):
-        raise UserError(f"--{idle[0].replace('_', '-')} {given[idle[0]]} with --model {model}: a pretrained model keeps its own; leave the flag out, or leave --model out to train from scratch")
+    if model and (idle := [name for name in config.SHAPE if name in given]):
+        raise UserError(f"--{idle[0].replace('_', '-')} {given[idle[0]]} with --model {model}: a pretrained model keeps its own; leave the flag out, or leave --model out to begin from scratch")
     if blocks is not None and not model:
         raise UserError(f"--train-last-blocks {blocks} without --model: the frozen layers would stay random; give --model, or leave the flag out")
     for name, (on, is_on) in BESIDE.items():
@@ -91,7 +94,7 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
     saved = Path(named.get("output") or "") / "train.yaml"
     if not named.get("output") or not saved.is_file():
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
-    settings = read_yaml(saved, kind)
+    settings = read_settings(saved, kind)
     for name, value in named.items():
         may_differ = name in RUN_ONLY or name in MOVABLE and settings.get(name)
         if not may_differ and settings.get(name) != value:
@@ -102,7 +105,7 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
 def command(config: TrainConfig) -> str:
     """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
     usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
-    unsaid = RUN_ONLY | {"preset"} | (set(SHAPE) if config.model else set()) | {name for name, (_, is_on) in BESIDE.items() if not is_on(config)}
+    unsaid = RUN_ONLY | {"preset"} | (set(config.SHAPE) if config.model else set()) | {name for name, (_, is_on) in BESIDE.items() if not is_on(config)}
     words = ["python", "-m", config.MODULE]
     for name, value in dataclasses.asdict(config).items():
         if name not in unsaid and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):

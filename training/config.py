@@ -23,6 +23,8 @@ class TrainConfig:
     MODULE: ClassVar[str] = "training.train"
     DOES: ClassVar[str] = "Fine-tune a Vision Transformer, or train one from scratch, and write a measured, documented model."
     EXAMPLE: ClassVar[str] = "accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16"
+    WAYS: ClassVar[str] = "give --model to fine-tune one, or --preset to train from scratch"
+    SHAPE: ClassVar[tuple[str, ...]] = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # --model brings its own
     UNUSED: ClassVar[frozenset[str]] = frozenset()  # settings without a flag: they mean nothing to this command
 
     # What to learn from
@@ -112,9 +114,6 @@ class TrainConfig:
     def from_preset(cls, name: str) -> dict:
         """What a preset says to this command."""
         return read_preset(name)
-
-
-SHAPE = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # a pretrained model brings its own
 
 
 def preset_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Any labelled picture dataset -> uint8 tensors on the device, or a stream where they do not fit; checked before the first step.
+"""Any picture dataset -> uint8 tensors on the device, or a stream where they do not fit; checked before the first step.
 
 Batches come from one permutation seeded by (seed, epoch). Legend: M pictures, B a batch of them, H W pixels.
 """
@@ -15,8 +15,10 @@ from training.config import NO_TEST
 from training.files import Files
 from training.reading import Holder, look_at_all
 from training.report import combined
-from training.source import class_ids, find_columns, need_classes, need_split, open_dataset
+from training.source import class_ids, find_columns, find_image_column, need_classes, need_split, open_dataset
 from vit_demo.errors import UserError
+
+UNLABELLED = ("any picture",)  # the one class of pictures whose labels are not read
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class Pictures:
     """Pictures and what they show. `pixels` are uint8 (M,3,H,W) in memory, or Files that are opened when asked for."""
 
     pixels: torch.Tensor | Files
-    labels: torch.Tensor  # (M,) int64
+    labels: torch.Tensor  # (M,) int64; all 0 where none are read
     class_names: tuple[str, ...]
     digests: tuple[bytes, ...] = ()  # of each picture as it was saved, for the fingerprint
 
@@ -126,8 +128,10 @@ def most_resident(config, device: torch.device) -> float:
     return min(config.resident_gb * 1e9, torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf)
 
 
-def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu")) -> Splits:
-    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go."""
+def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu"),
+                labelled: bool = True) -> Splits:
+    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go;
+    `labelled`: whether their classes are read too."""
     dataset = open_dataset(config.dataset)
     need_split(dataset, config.train_split, "--train-split")
     test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
@@ -135,10 +139,16 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     test_split = None if unseen else test_split
     if test_split == config.train_split:
         raise UserError(f"--test-split {test_split} is the training split: a model is not tested on what it learned from")
-    columns = find_columns(dataset[config.train_split].features, config.image_column, config.label_column)
-    labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
+    features = dataset[config.train_split].features
+    if labelled:
+        columns = find_columns(features, config.image_column, config.label_column)
+        labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
+    else:
+        columns = (find_image_column(features, config.image_column),)
+        labels, names = [0] * len(dataset[config.train_split]), UNLABELLED
     train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None and not unseen)
-    need_classes([labels[row] for row in train_rows], names)
+    if labelled:
+        need_classes([labels[row] for row in train_rows], names)
     held_out_rows = validation_rows if unseen else held_out_rows
     held_out_labels = labels
     if test_split:

@@ -14,11 +14,12 @@ def plan(run: Run) -> list[str]:
     """What will happen, in lines."""
     config, splits, accelerator = run.config, run.splits, run.accelerator
     trained = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    classes = f"; {len(splits.train.class_names)} classes" if run.task.answers else ""
     chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
     measured_on = f", {len(splits.held_out)} {splits.held_out_name}" if splits.held_out is not None else ""
     precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
     return [
-        f"{len(splits.train)} training pictures{chosen_on}{measured_on}; {len(splits.train.class_names)} classes",
+        f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",
         f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
         f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
     ]

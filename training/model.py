@@ -3,7 +3,7 @@
 import torch
 from PIL.Image import Resampling
 from safetensors import SafetensorError
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
+from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training.config import TrainConfig
 from vit_demo.errors import UserError
@@ -78,17 +78,11 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
     base = pretrained_config(config.model)
     torch.manual_seed(config.seed)  # for a new head
     target = ViTConfig(**{**base.to_diff_dict(), **labels})
-    try:
-        model, info = ViTForImageClassification.from_pretrained(
-            config.model, config=target, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
-            attn_implementation="sdpa", output_loading_info=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"cannot read the weights of {config.model}: {str(error).splitlines()[0][:200]} (only safetensors are read)") from None
-    strange = (set(info["missing_keys"]) | {key[0] for key in info["mismatched_keys"]}) - set(HEAD)
-    if strange:
+    model, missing = read_weights(ViTForImageClassification, config.model, config=target)
+    if strange := missing - set(HEAD):
         raise UserError(f"{config.model} lacks {len(strange)} tensors of a ViT ({', '.join(sorted(strange)[:3])} …): it is not a plain ViT")
     said = [f"pretrained: {config.model}, {model.num_parameters() / 1e6:.2f} M parameters"]
-    if set(info["missing_keys"]) or info["mismatched_keys"]:
+    if missing:
         said.append(f"its head is replaced by a new one for {len(labels['id2label'])} classes")
     elif base.id2label != labels["id2label"]:
         said.append(f"its head knows as many classes by other names ({', '.join(base.id2label.values())[:60]} …): it is trained on from there")
@@ -96,6 +90,16 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
         said.append(f"position embeddings interpolated from {base.image_size} px to {config.image_size} px")
         model = with_image_size(model, config.image_size)
     return model, said
+
+
+def read_weights(kind: type[PreTrainedModel], source: str, **settings) -> tuple[PreTrainedModel, set[str]]:
+    """(a model of the library's class `kind` in float32, names of its tensors that `source` lacks or has in another shape)."""
+    try:
+        model, info = kind.from_pretrained(source, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
+                                           attn_implementation="sdpa", output_loading_info=True, **settings)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot read the weights of {source}: {str(error).splitlines()[0][:200]} (only safetensors are read)") from None
+    return model, set(info["missing_keys"]) | {key[0] for key in info["mismatched_keys"]}
 
 
 def with_image_size(model: ViTForImageClassification, size: int) -> ViTForImageClassification:

@@ -4,7 +4,7 @@
     python -m training.train --dataset uoft-cs/cifar10 --preset cifar-patch4 --model runs/mae --layer-decay 0.75 --output runs/vit
 
 Most patches of a picture are hidden; the encoder sees the rest, and a light decoder fills in the pixels. No label is
-used and no test picture read. He et al. 2021, arXiv:2111.06377. Legend: B batch, K classes.
+read, so the pictures need none, and no test picture is. He et al. 2021, arXiv:2111.06377. Legend: B batch, K classes.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from training import figures, outcome, report
 from training.command_line import command, parse_config
 from training.config import NO_TEST, TrainConfig, option, read_preset
 from training.data import seed_for
-from training.model import check_divisible
+from training.model import check_divisible, pretrained_config, read_weights
 from training.run import Run, Task
 from training.train import carry_out, cli
 from vit_demo.errors import UserError
@@ -35,10 +35,13 @@ class PretrainConfig(TrainConfig):
     MODULE: ClassVar[str] = "training.pretrain"
     DOES: ClassVar[str] = "Pretrain a Vision Transformer by masked autoencoding, on pictures without their labels."
     EXAMPLE: ClassVar[str] = "python -m training.pretrain --dataset uoft-cs/cifar10 --preset cifar-patch4 --epochs 400 --output runs/mae"
+    WAYS: ClassVar[str] = "give --preset, the architecture to pretrain, or --model to go on from a masked autoencoder"
+    SHAPE: ClassVar[tuple[str, ...]] = (*TrainConfig.SHAPE, "decoder_hidden_size", "decoder_layers")
     UNUSED: ClassVar[frozenset[str]] = frozenset({
-        "test_split", "model", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "patch_dropout", "patch_dropout_until", "ema", "early_stopping", "keep",
+        "label_column", "test_split", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "patch_dropout", "patch_dropout_until", "ema", "early_stopping", "keep",
         "randaugment", "magnitude", "erasing", "mixup", "cutmix", "mix_probability", "mix_until", "snapshots", "bank"})
 
+    model: str | None = option(None, "Hub id or folder of a masked autoencoder to go on from, its decoder too (facebook/vit-mae-base, or what this command wrote); leave it out to pretrain --preset from scratch")
     mask_ratio: float = option(0.75, "share of the patches that the encoder does not see", least=0, below=1)
     normalise_pixels: bool = option(True, "predict each patch with its own mean and spread taken out")
     decoder_hidden_size: int = option(128, f"width of the decoder, a multiple of {DECODER_HEAD}; it is dropped after pretraining", least=DECODER_HEAD)
@@ -63,20 +66,45 @@ class PretrainConfig(TrainConfig):
 
 
 def build(config: PretrainConfig, class_names: tuple[str, ...]) -> tuple[ViTMAEForPreTraining, list[str]]:
-    """(a new masked autoencoder in float32, lines to tell the user)."""
+    """(masked autoencoder in float32, lines to tell the user)."""
+    model, begun = pretrained(config) if config.model else (new(config), "a new masked autoencoder")
+    patches, patch = model.vit.embeddings.patch_embeddings.num_patches, model.config.patch_size
+    return model, [f"{begun}: {model.config.image_size} px, patch {patch}, {round(patches * (1 - config.mask_ratio))} of {patches} patches seen; "
+                   f"encoder {model.vit.num_parameters() / 1e6:.2f} M parameters, decoder {sum(p.numel() for p in model.decoder.parameters()) / 1e6:.2f} M"]
+
+
+def new(config: PretrainConfig) -> ViTMAEForPreTraining:
     size = config.image_size or 32
     check_divisible(size, config.patch_size)
     if config.hidden_size % 4:
         raise UserError(f"--hidden-size {config.hidden_size} is not a multiple of 4, which positions by sine and cosine of row and column need")
-    torch.manual_seed(config.seed)
     decoder = dict(decoder_hidden_size=config.decoder_hidden_size, decoder_num_hidden_layers=config.decoder_layers,
                    decoder_num_attention_heads=config.decoder_hidden_size // DECODER_HEAD, decoder_intermediate_size=4 * config.decoder_hidden_size)
     encoder = {name: getattr(config, name) for name in ARCHITECTURE} | {"image_size": size}
-    model = ViTMAEForPreTraining(ViTMAEConfig(**encoder, **decoder, mask_ratio=config.mask_ratio, norm_pix_loss=config.normalise_pixels))
+    return made(config, ViTMAEConfig(**encoder, **decoder))
+
+
+def pretrained(config: PretrainConfig) -> tuple[ViTMAEForPreTraining, str]:
+    """(the weights of --model, encoder and decoder, for this run's picture size; what they are). At another size the positions,
+    which were never learned, are made anew."""
+    base = pretrained_config(config.model)
+    size = config.image_size or base.image_size
+    check_divisible(size, base.patch_size)
+    source, missing = read_weights(ViTMAEForPreTraining, config.model)
+    if missing:
+        raise UserError(f"{config.model} lacks {len(missing)} tensors of a masked autoencoder ({', '.join(sorted(missing)[:3])} …): give the folder of an earlier pretraining with its decoder")
+    model = made(config, ViTMAEConfig(**{**source.config.to_diff_dict(), "image_size": size, "patch_size": base.patch_size}))
+    own = model.state_dict()
+    model.load_state_dict(own | {name: tensor for name, tensor in source.state_dict().items() if tensor.shape == own[name].shape})
+    return model, f"going on from the masked autoencoder {config.model}"
+
+
+def made(config: PretrainConfig, architecture: ViTMAEConfig) -> ViTMAEForPreTraining:
+    architecture.mask_ratio, architecture.norm_pix_loss = config.mask_ratio, config.normalise_pixels
+    torch.manual_seed(config.seed)
+    model = ViTMAEForPreTraining(architecture)
     begin_as_published(model)
-    seen = round((size // config.patch_size) ** 2 * (1 - config.mask_ratio))
-    return model, [f"a new masked autoencoder: {size} px, patch {config.patch_size}, {seen} of {(size // config.patch_size) ** 2} patches seen; "
-                   f"encoder {model.vit.num_parameters() / 1e6:.2f} M parameters, decoder {sum(p.numel() for p in model.decoder.parameters()) / 1e6:.2f} M"]
+    return model
 
 
 @torch.no_grad()
@@ -154,6 +182,7 @@ def card(run: Run, metrics: dict) -> str:
     data, held_out = metrics["dataset"], metrics.get("validation_reconstruction_loss")
     unseen = f"; on {data['validation_images']:,} pictures that it did not learn from {held_out:.4f}" if held_out else ""
     normalised = f" (each patch normalised: to guess the mean would be {1 - 1 / (3 * encoder.patch_size ** 2):.2f})" if config.normalise_pixels else ""
+    begun = begun_from(metrics)
     which = "that it did not learn from" if held_out else "from the training"
     return f"""---
 license: apache-2.0
@@ -171,8 +200,8 @@ python -m training.train --model {Path(config.output).name} --dataset {data['nam
 ```
 
 - Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.
-- Data: {data['train_images']:,} pictures of `{data['name']}`, split {data['train_split']}; the pictures of other splits were not read.
-- Trained for {metrics['epochs']} epochs, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{unseen}{normalised}.
+{begun}- Data: {data['train_images']:,} pictures of `{data['name']}`, split {data['train_split']}; the pictures of other splits were not read.
+- Trained for {metrics['epochs']} epochs{' more' if begun else ''}, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{unseen}{normalised}.
 - Its accuracy after fine-tuning was not measured here.
 
 ![Pictures with most patches hidden, as they were filled in, and as they are]({figures.RECONSTRUCTIONS})
@@ -195,3 +224,10 @@ def main(argv: list[str] | None = None) -> Path:
 
 if __name__ == "__main__":
     cli(main)
+
+
+def begun_from(metrics: dict) -> str:
+    """A line of the card: whose weights it went on from, and by which commands of ours."""
+    begun = [f"`{metrics['base_model']}`, whose licence applies as well"] if metrics["base_model"] else []
+    begun += [f"{run['epochs']} epochs of `{run['command']}`" for run in metrics["earlier"]]
+    return f"- Went on from {'; then '.join(begun)}.\n" if begun else ""

@@ -33,7 +33,7 @@ class Task:
     build: Callable  # settings, class names -> model, lines for the user
     objective: Callable  # model, pixel_values, targets, labels -> loss, number of right answers
     finish: Callable  # run -> nothing; writes the folder
-    answers: bool = True  # whether it gives answers, to be measured after each epoch
+    answers: bool = True  # whether it learns classes: labels are read, and its answers measured after each epoch
 
 
 CLASSIFY = Task(build, loop.classify, outcome.finish)
@@ -120,11 +120,11 @@ class Run:
         processes, data, order = facts.pop("processes"), facts.pop("data", None), facts.pop("order", None)  # the last two: not in older states
         if processes != self.accelerator.num_processes:
             raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
+        checkpoint.restore(tensors, self.model, self.optimizers, self.average)  # another command's state is told by its tensors, before its pictures
         if data is not None and data != self.splits.train.fingerprint:
             raise UserError(f"the training pictures of {self.config.dataset} are not those that the run was started with: bring them back, or start another --output")
         if order is not None and order != self.splits.order:
             raise UserError(f"{self.config.dataset} has the run's training pictures in another order, or other --validation-images at its end: bring the rows back as they were, or start another --output")
-        checkpoint.restore(tensors, self.model, self.optimizers, self.average)
         self.progress = Progress(**facts)
         self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
 

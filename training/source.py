@@ -1,4 +1,4 @@
-"""Where labelled pictures come from: a Hub dataset, parquet files, or a folder a class; which columns hold them, and their classes."""
+"""Where pictures come from: a Hub dataset, parquet files, or a folder a class; which columns hold them, and their classes."""
 
 from pathlib import Path
 
@@ -45,26 +45,33 @@ def holds_pictures(feature) -> bool:
     return isinstance(feature, datasets.Image) or isinstance(feature, dict) and "bytes" in feature
 
 
+def choose_column(features, kind: str, flag: str, named: str | None, candidates: list[str]) -> str:
+    if named is not None:
+        if named not in features:
+            raise UserError(f"no column {named!r} ({flag}): the columns are {', '.join(features)}")
+        return named
+    if len(candidates) == 1:
+        return candidates[0]
+    found = f"several {kind} columns ({', '.join(candidates)})" if candidates else f"no {kind} column among {', '.join(features)}"
+    raise UserError(f"{found}: choose one with {flag}")
+
+
+def find_image_column(features, named: str | None = None) -> str:
+    """The picture column, by feature type unless named."""
+    images = [name for name, feature in features.items() if holds_pictures(feature)]
+    image = choose_column(features, "image", "--image-column", named, images)
+    if image not in images:
+        raise UserError(f"column {image!r} holds no pictures: choose among {', '.join(images) or 'none'}")
+    return image
+
+
 def find_columns(features, image_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
     """The picture and the label column, by feature type unless named."""
     import datasets
 
-    images = [name for name, feature in features.items() if holds_pictures(feature)]
+    image = find_image_column(features, image_column)
     labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-
-    def choose(kind: str, flag: str, named: str | None, candidates: list[str]) -> str:
-        if named is not None:
-            if named not in features:
-                raise UserError(f"no column {named!r} ({flag}): the columns are {', '.join(features)}")
-            return named
-        if len(candidates) == 1:
-            return candidates[0]
-        found = f"several {kind} columns ({', '.join(candidates)})" if candidates else f"no {kind} column among {', '.join(features)}"
-        raise UserError(f"{found}: choose one with {flag}")
-
-    image, label = choose("image", "--image-column", image_column, images), choose("label", "--label-column", label_column, labels)
-    if image not in images:
-        raise UserError(f"column {image!r} holds no pictures: choose among {', '.join(images) or 'none'}")
+    label = choose_column(features, "label", "--label-column", label_column, labels)
     if label not in labels and not isinstance(features[label], datasets.Value):  # plain numbers or words serve when named
         raise UserError(f"column {label!r} holds no labels: choose one of class labels, whole numbers or words")
     return image, label

@@ -39,7 +39,7 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     processor, said = make_processor(config)
     fewer = f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"
     with explained("before the first step", accelerator.device, fewer):
-        splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device)
+        splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device, labelled=task.answers)
         run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + plan(run):
         accelerator.print(line)
