@@ -41,7 +41,7 @@ class PretrainConfig(TrainConfig):
         "label_column", "test_split", "train_last_blocks", "layer_decay", "label_smoothing", "drop_path", "patch_dropout", "patch_dropout_until", "ema", "early_stopping", "keep",
         "randaugment", "magnitude", "erasing", "mixup", "cutmix", "mix_probability", "mix_until", "snapshots", "bank"})
 
-    model: str | None = option(None, "Hub id or folder of a masked autoencoder to go on from, its decoder too (facebook/vit-mae-base, or what this command wrote); leave it out to pretrain --preset from scratch")
+    model: str | None = option(None, "Hub id or folder of a masked autoencoder to go on from, its decoder too (ViTMAEForPreTraining in safetensors, such as this command writes); leave it out to pretrain --preset from scratch")
     mask_ratio: float = option(0.75, "share of the patches that the encoder does not see", least=0, below=1)
     normalise_pixels: bool = option(True, "predict each patch with its own mean and spread taken out")
     decoder_hidden_size: int = option(128, f"width of the decoder, a multiple of {DECODER_HEAD}; it is dropped after pretraining", least=DECODER_HEAD)
