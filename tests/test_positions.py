@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 from torch.testing import assert_close
 
-from tests.explain_models import SHAPES, model, outputs, pixels
+from tests.explain_models import SHAPES, model, outputs, pixels, random_vit
 from vit_demo.explain.patches import model_grid, patchify, unpatchify
 from vit_demo.explain.positions import jigsaw_logits, neighbour_similarity, position_similarity, shuffle_curve, shuffled_order
 
@@ -70,7 +70,21 @@ def test_position_similarity_lies_on_the_grid():
     similarity = position_similarity(positions, (4, 6))
     assert similarity.shape == (4, 6, 4, 6)
     assert_close(similarity[1, 2, 1, 2], torch.tensor(1.0))
-    assert_close(similarity[1, 2, 3, 4], cosine_similarity(positions[1 + 8], positions[1 + 22], dim=0))
+    shared = sum(positions[1 + place] for place in range(24)) / 24
+    assert_close(similarity[1, 2, 3, 4], cosine_similarity(positions[1 + 8] - shared, positions[1 + 22] - shared, dim=0))
+
+
+@torch.no_grad()
+def test_what_all_places_share_says_nothing_of_places():
+    """It is not seen in the similarity, and the model cannot tell where it lies: in every position or in the projection's bias."""
+    vit, shared = random_vit(**SHAPES["32/4"]), torch.randn(48, generator=torch.Generator().manual_seed(0))
+    table, bias = vit.vit.embeddings.position_embeddings, vit.vit.embeddings.patch_embeddings.projection.bias
+    before, similarity = vit(pixels("32/4")).logits, position_similarity(table[0], (8, 8))
+    table[0, 1:] += shared
+    assert_close(position_similarity(table[0], (8, 8)), similarity, atol=1e-4, rtol=0)
+    assert (vit(pixels("32/4")).logits - before).abs().max() > 0.05
+    bias -= shared
+    assert_close(vit(pixels("32/4")).logits, before, atol=1e-4, rtol=0)
 
 
 def test_neighbours_lie_side_by_side_or_above_each_other():

@@ -27,10 +27,11 @@ def scene(look: Look) -> dict:
         f"Attention sees a bag of tokens, without any order, so each place in the grid has a vector of {mono(width)} "
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
-        f"Neighbours have vectors that are alike: side by side their cosine is {mono(number(beside))} on "
-        f"average, for any two places {mono(number(anywhere))}. {origin(look.classifier.metrics)}")
+        f"Neighbours have vectors that are alike: without what all places share, which tells none from another, side by side their "
+        f"cosine is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. {origin(look.classifier.metrics)}")
     body = f"""
-positions = torch.nn.functional.normalize(model.vit.embeddings.position_embeddings[0, 1:], dim=-1)
+positions = model.vit.embeddings.position_embeddings[0, 1:]
+positions = torch.nn.functional.normalize(positions - positions.mean(dim=0), dim=-1)
 grid = positions.reshape({rows}, {cols}, -1)
 right, below = (grid[:, :-1] * grid[:, 1:]).sum(-1), (grid[:-1] * grid[1:]).sum(-1)
 answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
@@ -49,7 +50,7 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
             "shares": SHARES,
         },
         "check": {"code": snippet(look, body), "value": beside,
-                  "says": f"The mean cosine between the position vectors of neighbouring places: {number(beside, 3)}."},
+                  "says": f"The mean cosine between the position vectors of neighbouring places, their common mean taken out: {number(beside, 3)}."},
     }
 
 

@@ -14,8 +14,11 @@ from vit_demo.explain.tokens import classify
 
 
 def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre)."""
-    directions = normalize(positions[1:], dim=-1)
+    """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre).
+
+    The mean of all places is taken out first: it tells none from another, and could as well lie in the projection's bias.
+    """
+    directions = normalize(positions[1:] - positions[1:].mean(dim=0), dim=-1)
     return (directions @ directions.T).reshape(*grid, *grid)
 
 

@@ -30,14 +30,16 @@
     return { node: view.node, paint };
   };
 
-  /** cosines(data) -> how alike the position of a place is to all others (N), from what was sent. */
+  /** cosines(data) -> how alike the position of a place is to all others (N), from what was sent; as explain/positions.py. */
   function cosines({ rows, cols, width, similarity }, positions) {
     const count = rows * cols, all = similarity && vit.unpack(similarity);
     if (all) return { all, of: (place) => all.subarray(place * count, (place + 1) * count) };
-    const at = (place) => positions.subarray((place + 1) * width, (place + 2) * width);
+    const given = (place) => positions.subarray((place + 1) * width, (place + 2) * width), shared = new Float64Array(width);
+    for (let place = 0; place < count; place++) given(place).forEach((v, i) => { shared[i] += v / count; });
+    const own = Array.from({ length: count }, (_, place) => Float64Array.from(given(place), (v, i) => v - shared[i]));
     const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
-    const lengths = Array.from({ length: count }, (_, place) => Math.hypot(...at(place)));
-    return { all, of: (place) => Float32Array.from({ length: count }, (_, other) => dot(at(place), at(other)) / (lengths[place] * lengths[other])) };
+    const lengths = own.map((vector) => Math.hypot(...vector));
+    return { all, of: (place) => Float32Array.from({ length: count }, (_, other) => dot(own[place], own[other]) / (lengths[place] * lengths[other])) };
   }
 
   /** Chapter 4: the mosaic, and one map of it enlarged. */
@@ -70,8 +72,8 @@
     const whole = all ? vit.mosaic(rows, cols, "Position similarity: at each place a small map of how alike its position vector is to that of every place") : null;
     whole?.paint(all);
     const node = h("div", { class: "below" }, h("h3", {}, "Whose position is like whose? (Dosovitskiy et al. 2021, Fig. 7 centre)"),
-      h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place? Point at one to see it large.`
-        : `${count} maps of ${count} cells are too many to draw at once: here is the one of the chosen patch.`),
+      h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place, once what they all share is taken out? Point at one to see it large.`
+        : `${count} maps of ${count} cells are too many to draw at once: here is the one of the chosen patch. What all position vectors share is taken out.`),
       h("div", { class: "wide-row" }, whole ? h("figure", {}, whole.node) : null, h("figure", {}, title, box, scale, text, pointed)));
     vit.follow(node, draw);
     return node;
