@@ -53,6 +53,18 @@ def test_what_softmax_cannot_notice_the_map_does_not_show():
     assert_close(torch.cat(places[:2]).abs(), torch.cat(again[:2]).abs(), atol=1e-3, rtol=1e-3)
 
 
+def test_tokens_that_all_ask_the_same_lie_on_one_point():
+    key = attend(model("32/4").vit.layers[0], residual_stream("32/4")[0]).key[0]
+    for scale in (1e-3, 1, 1e6):
+        for same in (torch.zeros(1, 16), torch.randn(1, 16, generator=torch.Generator().manual_seed(0))):
+            places = query_key_map(same.expand(65, 16) * scale, key * scale)
+            assert torch.pdist(places.key).min() > 0  # the keys still lie apart
+            assert torch.cdist(places.query, places.query).max() < 0.1 * torch.cdist(places.key, places.key).max()
+            assert 0 < places.explained.sum() <= 1.0001
+    still = query_key_map(torch.zeros(65, 16), torch.zeros(65, 16))
+    assert not still.query.any() and not still.key.any() and not still.explained.any()
+
+
 def test_the_map_says_how_much_it_leaves_out():
     attended = attend(model("32/4").vit.layers[1], residual_stream("32/4")[1])
     query, key = attended.query[2], attended.key[2]

@@ -5,11 +5,15 @@ import re
 import pytest
 import torch
 from PIL import Image
+from transformers import ViTForImageClassification
 
 from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.models import save_model
+from tests.served import serve
 from vit_demo import classifier
 from vit_demo.chapters.scene import percent
 from vit_demo.explain.attention import attend, query_key_map
+from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
@@ -27,6 +31,7 @@ def test_attention_shown_is_attention_recomputed(page, folder):
     assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
     page.click("text=CLS looks")
     assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
+    assert f"in layer 3, head 2. It keeps {percent(attention[2, 1, 0, 0].item())} for itself." in page.inner_text(".chapter")
     page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
 
 
@@ -110,3 +115,31 @@ def test_the_bank_is_pulled_to_what_stands_beside_it(page):
         weights = (torch.stack([other, bank]) @ bank / 2 ** 0.5).softmax(0)
         after = weights[0] * other + weights[1] * bank
         assert f"So bank becomes {weights[0]:.2f} {name} + {weights[1]:.2f} bank = ({after[0]:.1f}, {after[1]:.1f})" in page.inner_text(".opening")
+
+
+@pytest.fixture(scope="module")
+def to_cls_alone(tmp_path_factory):
+    """A model in whose first head every token gives all its weight to the class token."""
+    folder = save_model(tmp_path_factory.mktemp("models") / "to-cls")
+    model = ViTForImageClassification.from_pretrained(folder)
+    towards = torch.tensor([1.0, -1.0]).repeat(24)
+    with torch.no_grad():
+        first, width = model.vit.layers[0].attention, 48 // 3
+        model.vit.embeddings.position_embeddings[0, 0] = 100 * towards
+        first.q_proj.weight[:width], first.q_proj.bias[:width] = 0, 10
+        first.k_proj.weight[:width] = towards
+    model.save_pretrained(folder)
+    with serve(Models(str(folder))) as served:
+        yield served
+
+
+def test_a_head_that_looks_at_the_class_token_alone_says_so(open_page, to_cls_alone):
+    page = open_page(f"{to_cls_alone}/?chapter=5&layer=1&head=1&sample=6")
+    page.wait_for_selector(".thumbs")
+    assert "looks most at none of them: with 0 % of its attention in layer 1, head 1. The class token gets 100 %." in page.inner_text(".chapter").replace("\xa0", " ")
+    legend = "each small grid is as blue as its own strongest patch"
+    assert f"{legend}; an empty one gives all its weight to the class token" in page.inner_text(".card")
+    page.click("[data-layer='1'][data-head='0']")
+    page.wait_for_selector(".chapter p:has-text('in layer 2, head 1')")
+    assert "looks most at row" not in page.inner_text(".chapter") and re.search(r"looks most at patch \d+", page.inner_text(".chapter"))
+    page.close()

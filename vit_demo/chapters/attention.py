@@ -37,7 +37,7 @@ def scene(look: Look) -> dict:
         f"the same. Each of the {mono(tokens)} tokens asks all of them a question, by the dot product of its query with their "
         f"keys; softmax turns the {mono(tokens)} scores into weights that sum to 1, and the token takes that mix of their values. "
         f"Of all patches, {live('who', kind='w')} looks most at {live('target', kind='w')}: with {live('most', kind='')} of its "
-        f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}.")
+        f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}. {live('rest', kind='w')}")
     equation = (
         f"q·k = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
         f"out = {live('mix', kind='')}")

@@ -84,13 +84,14 @@ def query_key_map(query: Tensor, key: Tensor) -> Plane:
     What no softmax notices is taken out: keys are moved onto the queries' centre, and if one cloud is wider than the
     other, both are brought to one width. Then both are projected on their two common principal directions.
     """
+    kind = torch.finfo(query.dtype)
+    least = (kind.eps * torch.maximum(query.norm(), key.norm())).clamp(min=kind.tiny)  # a narrower cloud is one point, rounded
     query, key = query - query.mean(dim=0), key - key.mean(dim=0)
-    tiny = torch.finfo(query.dtype).tiny
-    balance = (key.norm().clamp(min=tiny) / query.norm().clamp(min=tiny)).sqrt()
+    balance = (key.norm().clamp(min=least) / query.norm().clamp(min=least)).sqrt()
     both = torch.cat([query * balance, key / balance])
     _, strength, directions = torch.linalg.svd(both, full_matrices=False)
     places = both @ directions[:2].T
-    explained = strength[:2].square() / strength.square().sum().clamp(min=tiny)
+    explained = strength[:2].square() / strength.square().sum().clamp(min=kind.tiny)
     return Plane(places[: len(query)], places[len(query) :], explained)
 
 

@@ -33,9 +33,10 @@ vit.views.attention = (card, data, frame) => {
     thumbs.push({ layer, head, canvas, button });
     grid.append(button);
   }
+  const legend = h("figcaption");
   vit.roving(thumbs.map(({ button }) => button), Math.min(vit.state.layer, layers - 1) * heads + Math.min(vit.state.head, heads - 1));
   card.append(vit.bank(), h("div", { class: "tools" }, asker), h("div", { class: "row" },
-    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, h("figcaption", {}, "each small grid is as blue as its own strongest patch"))),
+    h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, legend)),
   h("div", { class: "below" }, h("h3", {}, "One pair, worked out"), ...Object.values(parts).map(({ name, strip, sum }) => h("div", { class: "part worked" }, name, strip, sum))));
 
   if (vit.state.layer >= layers || vit.state.head >= heads) vit.set({ layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) });
@@ -85,18 +86,22 @@ vit.views.attention = (card, data, frame) => {
     scale.top(percent(max));
     if (painted !== token) {
       painted = token;
+      let empty = false; // weights below a step of what was sent are 0
       thumbs.forEach((thumb) => {
         const small = row(thumb.layer, thumb.head, token)?.subarray(1);
         thumb.canvas.style.opacity = small ? 1 : 0.25;
         if (small) thumb.canvas.paint(small, Math.max(...small));
+        empty ||= small?.every((weight) => weight === 0);
       });
+      legend.textContent = `each small grid is as blue as its own strongest patch${empty ? "; an empty one gives all its weight to the class token" : ""}`;
     }
     thumbs.forEach((thumb) => thumb.button.setAttribute("aria-pressed", thumb.layer === layer && thumb.head === head ? "true" : "false"));
     const best = patches.indexOf(max);
     const other = paired()[1];
     caption.textContent = `${name(token)} → ${name(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
     const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
-      most: percent(max), target: vit.where(best).text.split(" · token")[0], weight: percent(weights[other]) };
+      most: percent(max), target: max ? vit.where(best).text.split(" · token")[0] : "none of them",
+      rest: token === 0 ? `It keeps ${percent(weights[0])} for itself.` : `The class token gets ${percent(weights[0])}.`, weight: percent(weights[other]) };
     if (layer === here.layer) {
       const width = data.width, a = (head * tokens + token) * width, b = (head * tokens + other) * width;
       const query = here.query.subarray(a, a + width), key = here.key.subarray(b, b + width), product = query.map((v, i) => v * key[i]);
