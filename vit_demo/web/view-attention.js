@@ -41,12 +41,12 @@ vit.views.attention = (card, data, frame) => {
 
   if (vit.state.layer >= layers || vit.state.head >= heads) vit.set({ layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) });
   const looks = () => (fromCls ? 0 : vit.active() + 1);
-  /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and what it looks at most. */
+  /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and the one it looks at most, or CLS when it is none. */
   function paired() {
     const token = looks();
     if (picked?.[0] === token) return picked;
-    const weights = row(Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1), token);
-    return [token, fromCls ? vit.active() + 1 : weights ? 1 + weights.subarray(1).indexOf(Math.max(...weights.subarray(1))) : 0];
+    const patches = row(Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1), token)?.subarray(1), most = patches && Math.max(...patches);
+    return [token, fromCls ? vit.active() + 1 : most ? 1 + patches.indexOf(most) : 0];
   }
   function pair(token, other) {
     picked = [token, other];
