@@ -75,3 +75,30 @@ def test_dark_is_dark(open_page, address, query, scheme):
     page = open_page(address + query, color_scheme=scheme)
     assert page.evaluate("getComputedStyle(document.querySelector('.gradio-container')).backgroundColor") == "rgb(20, 23, 27)"
     page.close()
+
+
+@pytest.mark.parametrize("chapter, tab", [(4, None), (5, None), (5, "queries and keys"), (6, None)])
+def test_what_is_painted_turns_dark_with_the_page(open_page, address, chapter, tab):
+    """At dusk, with the page open: the same pictures as of a page that was dark from the start, and back again."""
+    paintings = "[...document.querySelectorAll('canvas')].map(c => c.toDataURL()).concat([...document.querySelectorAll('.mosaic image')].map(i => i.getAttribute('href')))"
+
+    def opened(scheme):
+        page = open_page(f"{address}/?sample=6&chapter={chapter}", color_scheme=scheme)
+        page.wait_for_selector(f".chapter[data-number='{chapter}']")
+        if tab:
+            page.click(f"text={tab}")
+            page.wait_for_selector(".plane + .caption:has-text('looks most at')")
+        page.wait_for_timeout(200)  # strips are painted in the next frame
+        return page
+
+    dark = opened("dark")
+    expected = dark.evaluate(paintings)
+    dark.close()
+    page = opened("light")
+    before = page.evaluate(paintings)
+    assert len(before) == len(expected) and before[-1] != expected[-1]
+    for scheme, wanted in (("dark", expected), ("light", before)):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
+        assert page.evaluate(paintings) == wanted
+    page.close()

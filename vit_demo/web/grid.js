@@ -93,7 +93,7 @@
   vit.thumb = (rows, cols, size = 8) => {
     const canvas = h("canvas", { class: "thumb", width: cols * size, height: rows * size, "aria-hidden": "true" });
     const pen = canvas.getContext("2d");
-    canvas.paint = (weights, max) => {
+    canvas.paint = vit.repainted(canvas, (weights, max) => {
       pen.clearRect(0, 0, canvas.width, canvas.height);
       const ground = vit.tone("cell"), hue = vit.tone("strength"), below = vit.tone("against");
       for (let i = 0; i < rows * cols; i++) {
@@ -101,7 +101,7 @@
         pen.globalAlpha = 1; pen.fillStyle = ground; pen.fillRect(...box);
         pen.globalAlpha = Math.min(1, Math.abs(weights[i]) / (max || 1)); pen.fillStyle = weights[i] < 0 ? below : hue; pen.fillRect(...box);
       }
-    };
+    });
     return canvas;
   };
 
@@ -130,7 +130,7 @@
   vit.strip = (values, { kind = "patch", cells = Math.min(values.length, 192), max, label } = {}) => {
     const canvas = h("canvas", { class: `strip ${kind}`, width: cells, height: 1, role: "img", "aria-label": label ?? "a vector, drawn as a strip of cells" });
     let painted = false;
-    canvas.paint = (vector, top) => {
+    canvas.paint = vit.repainted(canvas, (vector, top) => {
       const pen = canvas.getContext("2d");
       painted = true;
       const up = vit.tone("strength"), down = vit.tone("against");
@@ -140,7 +140,7 @@
         const value = vector[Math.floor((i * vector.length) / cells)] / peak;
         pen.globalAlpha = Math.min(1, Math.abs(value)); pen.fillStyle = value > 0 ? up : down; pen.fillRect(i, 0, 1, 1);
       }
-    };
+    });
     requestAnimationFrame(() => { if (!painted) canvas.paint(values, max); });
     return canvas;
   };

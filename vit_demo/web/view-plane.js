@@ -13,7 +13,7 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
 
   const name = (token) => (token ? `patch ${token - 1}` : "CLS");
 
-  function draw() {
+  const draw = vit.repainted(canvas, () => {
     const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1), now = here();
     const token = pointed ?? looks(), weights = row(layer, head, token);
     if (layer !== now.layer || !canvas.clientWidth) { text.textContent = "waiting for this layer …"; return; }
@@ -53,7 +53,7 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
     if (!weights) return;
     const best = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 3);
     caption.textContent = `${name(token)} looks most at ${best.map((t) => `${name(t)} ${percent(weights[t])}`).join(", ")}; the first is number ${rank(token, best[0])} of ${tokens} by nearness`;
-  }
+  });
 
   /** How many keys lie as near to a query as this one, itself included. */
   function rank(token, key) {

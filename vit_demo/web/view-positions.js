@@ -10,7 +10,7 @@
     const small = h("canvas", { width: cols * cols, height: rows * rows });
     const view = vit.picture({ src: "", rows, cols, alt, still });
     view.node.classList.add("mosaic");
-    function paint(cosines) {
+    const paint = vit.repainted(view.node, (cosines) => {
       const ground = vit.rgb("cell"), up = vit.rgb("strength"), down = vit.rgb("against");
       const image = small.getContext("2d").createImageData(small.width, small.height), count = rows * cols;
       for (let place = 0; place < count; place++) for (let other = 0; other < count; other++) {
@@ -26,7 +26,7 @@
         pen.drawImage(small, c * cols, r * rows, cols, rows, c * tile[0] + step / 2, r * tile[1] + step / 2, cols * step, rows * step);
       }
       view.show(canvas.toDataURL());
-    }
+    });
     return { node: view.node, paint };
   };
 

@@ -19,20 +19,23 @@ vit.attentionMore = (data, frame, given) => {
     const caption = h("p", { class: "caption mono", "aria-live": "polite" }), box = h("div", { class: "matrix-box" }, canvas, h("i", {}));
     const scale = vit.scale("weight, or more");
     let shown = null, table = null;
+    const paint = vit.repainted(canvas, (peak) => {
+      const pen = canvas.getContext("2d"), image = pen.createImageData(tokens, tokens);
+      const hue = vit.rgb("strength"), ground = vit.rgb("cell");
+      table.forEach((values, i) => values.forEach((v, j) => {
+        const share = Math.min(1, v / peak);
+        image.data.set([...hue.map((c, k) => ground[k] + (c - ground[k]) * share), 255], 4 * (i * tokens + j));
+      }));
+      pen.putImageData(image, 0, 0);
+    });
     draw = () => {
       const [layer, which] = head(), key = `${layer},${which}`;
       if (key !== shown) {
         table = Array.from({ length: tokens }, (_, token) => row(layer, which, token));
         if (table.some((values) => !values)) { caption.textContent = "waiting for this layer …"; return; }
         shown = key;
-        const pen = canvas.getContext("2d"), image = pen.createImageData(tokens, tokens);
-        const hue = vit.rgb("strength"), ground = vit.rgb("cell");
         const peak = table.flatMap((values) => [...values]).sort((a, b) => a - b)[Math.floor(tokens * tokens * 0.995)] || 1;
-        table.forEach((values, i) => values.forEach((v, j) => {
-          const share = Math.min(1, v / peak);
-          image.data.set([...hue.map((c, k) => ground[k] + (c - ground[k]) * share), 255], 4 * (i * tokens + j));
-        }));
-        pen.putImageData(image, 0, 0);
+        paint(peak);
         scale.top(percent(peak));
         caption.textContent = `layer ${layer + 1}, head ${which + 1}: ${tokens} × ${tokens} weights`;
       }

@@ -80,6 +80,18 @@ const vit = (() => {
   const tone = (name) => getComputedStyle(document.querySelector(".gradio-container")).getPropertyValue(`--${name}`).trim();
   const rgb = (name) => [1, 3, 5].map((i) => parseInt(tone(name).slice(i, i + 2), 16));
 
+  let watched = false;
+  /** paint, to be called as it is. What it painted last it paints again on the node when the page turns dark or light. */
+  function repainted(node, paint) {
+    let last = null;
+    node.classList.add("painted");
+    node.repaint = () => { if (last) paint(...last); };
+    if (!watched) new MutationObserver(() => document.querySelectorAll(".painted").forEach((painted) => painted.repaint()))
+      .observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    watched = true;
+    return (...given) => { last = given; paint(...given); };
+  }
+
   const percent = (p) => (p >= 0.9995 ? "100\u00a0%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}\u00a0%`
     : p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : p > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%");
   const number = (x, digits = 2) => { const text = x.toFixed(digits); return text.replace("-", +text ? "−" : ""); };
@@ -171,6 +183,6 @@ const vit = (() => {
     (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, percent, number, term, a, choice, slider, replace, roving, line, steps, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, percent, number, term, a, choice, slider, replace, roving, line, steps, h, views };
 })();
 window.vit = vit;
