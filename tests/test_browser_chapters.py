@@ -15,7 +15,7 @@ from tests.models import save_model
 from tests.served import serve
 from tests.test_lapse import run_of_training
 from vit_demo import classifier
-from vit_demo.chapters import CHAPTERS, patches
+from vit_demo.chapters import CHAPTERS, depth, patches
 from vit_demo.chapters.scene import number, percent, whole
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
@@ -159,3 +159,19 @@ def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, mon
                 shown = {whole(round(answer))} if answer > 1000 else {number(answer), number(answer, 3)} | ({percent(answer)} if 0 < answer < 1 else set())
                 assert any(re.search(rf"(?<![\d.,−]){re.escape(text)}(?![\d.,]\d)", told) for text in shown), (chapter, shown)
         page.close()
+
+
+@pytest.mark.parametrize("sent_whole", [depth.SENT_WHOLE, 0])  # all cosines at once, or those of one layer at a time
+def test_the_layer_that_chapter_6_reads_after_is_in_the_address(page, open_page, monkeypatch, sent_whole):
+    monkeypatch.setattr(depth, "SENT_WHOLE", sent_whole)
+    fresh = open_page(f"{page.url.split('?')[0]}?sample=4&chapter=6")
+    assert "after" not in fresh.url
+    fresh.fill(".card input[type=range]", "1")
+    fresh.wait_for_function("document.querySelector('.near canvas').style.visibility === ''")
+    shown = fresh.inner_text(".card")
+    assert "after=1" in fresh.url and "1 of 3" in shown
+    again = open_page(fresh.url)
+    again.wait_for_function("document.querySelector('.near canvas').style.visibility === ''")
+    assert again.inner_text(".card") == shown
+    fresh.close()
+    again.close()

@@ -3,7 +3,7 @@ vit.views.depth = (card, data, frame) => {
   const { h, percent, number } = vit;
   const { rows, cols, layers } = data, count = rows * cols;
   const best = vit.unpack(data.best), tops = vit.unpack(data.tops);
-  let cosines = vit.unpack(data.cosines), at = data.at, layer = layers;
+  let cosines = vit.unpack(data.cosines), at = data.at, layer = Math.min(vit.state.after ?? layers, layers);
   const brightest = best.reduce((a, b) => Math.max(a, b), 0);
   const steps = [...Array(layers + 1).keys()];
 
@@ -17,11 +17,15 @@ vit.views.depth = (card, data, frame) => {
   near.setAttribute("role", "img");
   nearScale.classList.add("both");
   nearScale.ends("−1", "1");
-  const slider = vit.slider("after layer", { min: 0, max: layers, value: layers, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
+  const slider = vit.slider("after layer", { min: 0, max: layers, value: layer, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
     layer = v;
-    if (at !== null && at !== v) frame.ask({ what: "cosines", layer: v }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
-    draw();
+    fetch();
+    vit.set({ after: v });
   });
+  /** A large model's cosines come for one layer at a time. */
+  function fetch() {
+    if (at !== null && at !== layer) frame.ask({ what: "cosines", layer }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
+  }
   card.append(slider, h("div", { class: "row", style: "padding-top:14px" },
     h("figure", {}, view.node, scale, caption),
     h("div", {}, h("h3", {}, "the class token, read after each layer"), lines,
@@ -59,5 +63,6 @@ vit.views.depth = (card, data, frame) => {
     }
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
   }
+  fetch();
   vit.follow(card, draw);
 };

@@ -1,8 +1,8 @@
 // What every view shares: the chosen patch, layer and head; small helpers. No library.
 const vit = (() => {
   const asked = new URLSearchParams(location.search);
-  const counted = (name) => Math.max(1, Math.floor(+asked.get(name)) || 1) - 1;
-  const state = { patch: null, hover: null, layer: counted("layer"), head: counted("head"), chosen: asked.has("layer") || asked.has("head"), k: 5, grid: null };
+  const whole = (name) => Math.max(0, Math.floor(+asked.get(name)) || 0), counted = (name) => Math.max(1, whole(name)) - 1;
+  const state = { patch: null, hover: null, layer: counted("layer"), head: counted("head"), chosen: asked.has("layer") || asked.has("head"), after: asked.has("after") ? whole("after") : null, k: 5, grid: null };
   const followers = new Set();
   const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
 
@@ -50,14 +50,14 @@ const vit = (() => {
     return { row, column, token: patch + 1, text: `patch ${patch} · row ${row}, column ${column} · token ${patch + 1}`, rows, cols };
   }
 
-  /** The address names sample, chapter and, once chosen, layer and head, so that a link shows the same thing again. A chapter is a step that the
+  /** The address names sample, chapter and, once chosen, layer and head, and after which layer chapter 6 reads, so that a link shows the same thing again. A chapter is a step that the
       browser's back button takes back. */
   let place = {};
   function address(change) {
     const step = change?.chapter !== undefined && place.chapter !== undefined && place.chapter !== change.chapter;
     Object.assign(place, change);
     const url = new URL(location.href);
-    const named = { ...place, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null };
+    const named = { ...place, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null, after: state.after };
     for (const [name, value] of Object.entries(named)) {
       if (value === null || value === undefined) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
