@@ -11,9 +11,9 @@ from PIL import Image
 from transformers import ViTForImageClassification
 
 from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.films import run_of_training
 from tests.models import save_model
 from tests.served import serve
-from tests.test_lapse import run_of_training
 from vit_demo import classifier
 from vit_demo.chapters import CHAPTERS, depth, patches
 from vit_demo.chapters.scene import number, percent, whole

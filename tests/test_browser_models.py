@@ -10,9 +10,9 @@ from huggingface_hub import HfApi, constants
 from PIL import Image
 
 from tests.browser import CHROMIUM, bars, choose, expected_bars, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.films import run_of_training
 from tests.models import save_model
 from tests.served import serve
-from tests.test_lapse import run_of_training
 from vit_demo import classifier
 from vit_demo.chapters.scene import percent
 from vit_demo.models import Models

@@ -13,7 +13,7 @@ from tests.training_data import NAMES, coloured, image_folder, parquet_dataset, 
 from training import report
 from training.config import TrainConfig
 from training.data import epoch_order, labels_of, load_splits, seed_for
-from training.source import find_columns, need_split
+from training.source import need_split
 from vit_demo.errors import UserError
 
 CLASSES = datasets.ClassLabel(names=list(NAMES))
@@ -55,28 +55,6 @@ def test_a_folder_a_class(tmp_path):
     split = image_folder(tmp_path / "two" / "train", 12), image_folder(tmp_path / "two" / "test", 6)
     both = load(split[0].parent)
     assert (len(both.train), len(both.held_out), both.held_out_name) == (12, 6, "test")
-
-
-def test_columns_are_found_by_their_types():
-    features = datasets.Features({"a": datasets.Value("int64"), "photo": datasets.Image(), "kind": CLASSES})
-    assert find_columns(features) == ("photo", "kind")
-    assert find_columns(features, label_column="a") == ("photo", "a")  # plain numbers serve when they are named
-    bare = datasets.Features({"photo": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "kind": CLASSES})
-    assert find_columns(bare) == ("photo", "kind")
-
-
-@pytest.mark.parametrize("features, named, told", [
-    ({"img": datasets.Image(), "fine_label": CLASSES, "coarse_label": CLASSES}, {}, r"several label columns \(fine_label, coarse_label\): choose one with --label-column"),
-    ({"left": datasets.Image(), "right": datasets.Image(), "label": CLASSES}, {}, r"several image columns \(left, right\): choose one with --image-column"),
-    ({"text": datasets.Value("string"), "label": CLASSES}, {}, "no image column among text, label"),
-    ({"img": datasets.Image(), "text": datasets.Value("string")}, {}, "no label column among img, text: choose one with --label-column"),
-    ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "photo"}, r"no column 'photo' \(--image-column\): the columns are img, label"),
-    ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "label"}, "column 'label' holds no pictures: choose among img"),
-    ({"img": datasets.Image(), "label": CLASSES}, {"label_column": "img"}, "column 'img' holds no labels"),
-])
-def test_columns_that_are_not_clear_are_refused_with_the_list(features, named, told):
-    with pytest.raises(UserError, match=told):
-        find_columns(datasets.Features(features), **named)
 
 
 def test_one_of_two_labels_is_taken_when_named(tmp_path):

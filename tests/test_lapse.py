@@ -1,4 +1,4 @@
-"""The time-lapse of chapter 9: each snapshot is what it is said to be, from a folder and from the Hub, and nothing stays."""
+"""The time-lapse of chapter 9: each snapshot is what it is said to be, and nothing stays."""
 
 import gc
 import json
@@ -7,55 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import HfApi
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
+from tests.films import HISTORY, last, look_at, run_of_training, scaled
 from tests.models import save_model
 from tests.test_draw import unpack
 from training.config import TrainConfig
 from training.outcome import snapshot_epochs
-from vit_demo import hub_fetch, snapshots
+from vit_demo import snapshots
 from vit_demo.chapters import lapse, model, projection
-from vit_demo.chapters.scene import Look
 from vit_demo.classifier import load
-from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES
-from vit_demo.snapshots import MOST, find, spread
-from vit_demo.trace import trace
-
-HISTORY = [{"epoch": 1, "train_accuracy": 0.25}, {"epoch": 2, "train_accuracy": 0.5, "validation_accuracy": 0.75}]
-
-
-def scaled(folder: Path, times: float, kind=torch.float32) -> ViTForImageClassification:
-    """The model of a folder with its filters, positions and head made other ones."""
-    made = ViTForImageClassification.from_pretrained(folder)
-    with torch.no_grad():
-        for weight in (made.vit.embeddings.patch_embeddings.projection.weight, made.vit.embeddings.position_embeddings, made.classifier.weight):
-            weight += (times - 1) * weight.flip(-1)
-    return made.to(kind)
-
-
-def run_of_training(folder: Path) -> Path:
-    """A model with two snapshots as training leaves them: another one, and the model itself."""
-    save_model(folder)
-    (folder / "metrics.json").write_text(json.dumps({"history": HISTORY}))
-    scaled(folder, 0.3, torch.float16).save_pretrained(folder / "snapshots" / "epoch-001")
-    scaled(folder, 1).save_pretrained(folder / "snapshots" / "epoch-002")
-    return folder
 
 
 @pytest.fixture
 def folder(tmp_path):
     return run_of_training(tmp_path / "run")
-
-
-def look_at(classifier) -> Look:
-    return Look(classifier, trace(classifier, Image.open(SAMPLES[0][0])), picture_file=str(SAMPLES[0][0]))
-
-
-def last(look, **question) -> dict:
-    return list(model.answer(look, {"what": "lapse", **question}))[-1]
 
 
 def test_the_last_snapshot_of_equal_weights_is_the_model(folder):
@@ -146,10 +114,6 @@ def test_beside_a_model_without_any_the_carried_one_is_shown_as_it_learned(tmp_p
     assert space["answer"] == pytest.approx(reply["steps"][0]["p"], abs=1e-5)
 
 
-def test_the_carried_film_is_small():
-    assert sum(path.stat().st_size for path in snapshots.CARRIED.rglob("*") if path.is_file()) < 10_000_000
-
-
 def test_what_cannot_be_opened_is_told_and_left_out(folder):
     broken, other = folder / "snapshots" / "epoch-003", folder / "snapshots" / "epoch-004"
     shutil.copytree(folder / "snapshots" / "epoch-001", broken)
@@ -189,64 +153,3 @@ def test_large_ones_are_opened_when_asked_for(folder, monkeypatch):
     waiting = last(look)
     assert waiting["steps"] == [] and not waiting["open"] and waiting["bytes"] == 4 * sum(p.numel() for p in look.model.parameters())
     assert len(last(look, open=True)["steps"]) == 2
-
-
-def test_of_many_some_are_shown_evenly():
-    assert spread([1, 2, 3], 24) == [1, 2, 3]
-    assert spread(list(range(1, 101)), 4) == [1, 34, 67, 100]
-
-
-@pytest.fixture
-def on_the_hub(hub, folder, api, repo):
-    """A repository with the model on its main branch and a branch for each snapshot, as publishing makes them."""
-    api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns="snapshots/*")
-    for snapshot in sorted((folder / "snapshots").iterdir()):
-        shutil.copy(folder / "preprocessor_config.json", snapshot)
-        api.create_branch(repo, branch=snapshot.name)
-        api.upload_folder(repo_id=repo, folder_path=snapshot, revision=snapshot.name)
-    return repo
-
-
-def test_snapshots_on_the_hub_are_those_of_the_folder(hub, folder, on_the_hub):
-    here, there = look_at(load(folder)), look_at(load(on_the_hub))
-    before = len(hub.calls)
-    waiting = last(there)
-    assert waiting["epochs"] == [1, 2] and not waiting["open"]  # a visitor says when to fetch them
-    assert not any("safetensors" in call["path"] for call in hub.calls[before:])
-    reply = last(there, open=True)
-    assert [step["filters"] for step in reply["steps"]] == [step["filters"] for step in last(here)["steps"]]
-    space = {}
-    exec(reply["check"]["code"], space)
-    assert space["answer"] == pytest.approx(reply["steps"][0]["p"], abs=1e-5)
-
-
-def test_a_visitors_snapshots_are_asked_for_without_the_owners_token(hub, on_the_hub, api):
-    look, owners = look_at(load(on_the_hub, token=False)), look_at(load(on_the_hub))
-    assert len(last(look, open=True)["steps"]) == 2
-    api.update_repo_settings(on_the_hub, private=True)
-    assert "no such public model" in last(look, open=True)["problem"]
-    assert len(last(owners, open=True)["steps"]) == 2
-
-
-def test_a_snapshot_from_the_hub_is_as_foreign_as_a_model(hub, on_the_hub):
-    look = look_at(load(on_the_hub, token=False))
-    config = json.loads((look.classifier.files / "config.json").read_text())
-    HfApi().upload_file(path_or_fileobj=json.dumps(config | {"model_type": "bert"}).encode(), path_in_repo="config.json",
-                        repo_id=on_the_hub, revision="epoch-001")
-    first, second = last(look, open=True)["steps"]
-    assert "only plain Vision Transformers" in first["problem"] and "p" in second
-
-
-def test_a_hub_that_is_away_is_told_in_a_line(hub, on_the_hub):
-    look = look_at(load(on_the_hub))
-    hub.fault("/refs", status=503)
-    with pytest.raises(UserError):
-        find(look.classifier)
-    told = last(look)
-    assert told["epochs"] == [] and "503" in told["problem"]
-
-
-def test_of_a_thousand_branches_few_are_opened(on_the_hub, monkeypatch):
-    monkeypatch.setattr(hub_fetch, "branches", lambda *_, **__: ["main", "epoch-x", *(f"epoch-{n:03d}" for n in range(1000, 0, -1))])
-    found = [snapshot.epoch for snapshot in find(load(on_the_hub))]
-    assert len(found) == MOST and (found[0], found[-1]) == (1, 1000)

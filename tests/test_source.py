@@ -1,4 +1,4 @@
-"""Labels become class numbers; those that name no class are refused with what to do."""
+"""Columns are found by their types. Labels become class numbers; those that name no class are refused with what to do."""
 
 import datasets
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from tests.training_data import rows, write_parquet
 from training.config import TrainConfig
 from training.data import load_splits
-from training.source import class_ids
+from training.source import class_ids, find_columns
 from vit_demo.errors import UserError
 
 CLASSES, NUMBER, WORD = datasets.ClassLabel(names=["a", "b", "c"]), datasets.Value("int64"), datasets.Value("string")
@@ -17,6 +17,28 @@ def refusal(*arguments) -> str:
         class_ids(*arguments)
     assert "\n" not in str(refused.value)
     return str(refused.value)
+
+
+def test_columns_are_found_by_their_types():
+    features = datasets.Features({"a": datasets.Value("int64"), "photo": datasets.Image(), "kind": CLASSES})
+    assert find_columns(features) == ("photo", "kind")
+    assert find_columns(features, label_column="a") == ("photo", "a")  # plain numbers serve when they are named
+    bare = datasets.Features({"photo": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "kind": CLASSES})
+    assert find_columns(bare) == ("photo", "kind")
+
+
+@pytest.mark.parametrize("features, named, told", [
+    ({"img": datasets.Image(), "fine_label": CLASSES, "coarse_label": CLASSES}, {}, r"several label columns \(fine_label, coarse_label\): choose one with --label-column"),
+    ({"left": datasets.Image(), "right": datasets.Image(), "label": CLASSES}, {}, r"several image columns \(left, right\): choose one with --image-column"),
+    ({"text": datasets.Value("string"), "label": CLASSES}, {}, "no image column among text, label"),
+    ({"img": datasets.Image(), "text": datasets.Value("string")}, {}, "no label column among img, text: choose one with --label-column"),
+    ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "photo"}, r"no column 'photo' \(--image-column\): the columns are img, label"),
+    ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "label"}, "column 'label' holds no pictures: choose among img"),
+    ({"img": datasets.Image(), "label": CLASSES}, {"label_column": "img"}, "column 'img' holds no labels"),
+])
+def test_columns_that_are_not_clear_are_refused_with_the_list(features, named, told):
+    with pytest.raises(UserError, match=told):
+        find_columns(datasets.Features(features), **named)
 
 
 def test_numbers_and_words_are_counted_from_0():
