@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import datasets
 import pytest
@@ -18,7 +19,7 @@ from training.config import TrainConfig
 from training.data import load_splits
 from training.model import HEAD
 from training.model import build as build_classifier
-from training.pretrain import PretrainConfig
+from training.pretrain import POSITIONS, PretrainConfig
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 
@@ -229,15 +230,22 @@ def test_goes_on_from_an_earlier_one_decoder_and_all(dataset, folder, tmp_path):
     assert "Went on" not in (folder / "README.md").read_text()
 
 
-def test_another_picture_size_has_new_positions_and_the_old_weights(folder):
+def test_another_picture_size_has_new_positions_and_the_old_weights(folder, tmp_path):
     config = PretrainConfig(dataset="unused", output="unused", model=str(folder), image_size=16)
     model, _ = pretrain.build(config, ())
     fresh, _ = pretrain.build(PretrainConfig(dataset="unused", output="unused", image_size=16, patch_size=2, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
                                              intermediate_size=32, decoder_hidden_size=32, decoder_layers=1), ())
-    positions = {"vit.embeddings.position_embeddings", "decoder.decoder_pos_embed"}
-    mine, earlier, new = model.state_dict(), ViTMAEForPreTraining.from_pretrained(folder).state_dict(), fresh.state_dict()
-    assert equal({name: mine[name] for name in mine.keys() - positions}, {name: earlier[name] for name in earlier.keys() - positions})
-    assert equal({name: mine[name] for name in positions}, {name: new[name] for name in positions})
+    mine, before, new = model.state_dict(), ViTMAEForPreTraining.from_pretrained(folder), fresh.state_dict()
+    earlier = before.state_dict()
+    assert equal({name: mine[name] for name in mine.keys() - set(POSITIONS)}, {name: earlier[name] for name in earlier.keys() - set(POSITIONS)})
+    assert all(torch.allclose(mine[name], new[name], atol=1e-6) and mine[name].shape[1] == 1 + 64 for name in POSITIONS)
+    for name in POSITIONS:
+        earlier[name][:, 1:] += 0.5  # a mean that its weights expect, such as published ones have
+    before.save_pretrained(tmp_path)
+    shutil.copy(folder / "preprocessor_config.json", tmp_path)
+    shifted = pretrain.build(PretrainConfig(dataset="unused", output="unused", model=str(tmp_path), image_size=16), ())[0].state_dict()
+    for name in POSITIONS:
+        assert torch.allclose(shifted[name][:, 1:], new[name][:, 1:] + 0.5, atol=1e-6) and not shifted[name][:, 0].any()
     with pytest.raises(UserError, match="--image-size 9 is not divisible by the patch of 2 px"):
         pretrain.build(PretrainConfig(dataset="unused", output="unused", model=str(folder), image_size=9), ())
 

@@ -25,6 +25,7 @@ from vit_demo.errors import UserError
 
 ARCHITECTURE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 DECODER_HEAD = 32  # width of one of the decoder's heads
+POSITIONS = ("vit.embeddings.position_embeddings", "decoder.decoder_pos_embed")  # (1,T,D), the class token's first
 SHOWN = 8  # pictures on the sheet
 
 
@@ -86,7 +87,7 @@ def new(config: PretrainConfig) -> ViTMAEForPreTraining:
 
 def pretrained(config: PretrainConfig) -> tuple[ViTMAEForPreTraining, str]:
     """(the weights of --model, encoder and decoder, for this run's picture size; what they are). At another size the positions,
-    which were never learned, are made anew."""
+    which were never learned, are made anew around the mean that they had."""
     base = pretrained_config(config.model)
     size = config.image_size or base.image_size
     check_divisible(size, base.patch_size)
@@ -94,8 +95,12 @@ def pretrained(config: PretrainConfig) -> tuple[ViTMAEForPreTraining, str]:
     if missing:
         raise UserError(f"{config.model} lacks {len(missing)} tensors of a masked autoencoder ({', '.join(sorted(missing)[:3])} …): give the folder of an earlier pretraining with its decoder")
     model = made(config, ViTMAEConfig(**{**source.config.to_diff_dict(), "image_size": size, "patch_size": base.patch_size}))
-    own = model.state_dict()
-    model.load_state_dict(own | {name: tensor for name, tensor in source.state_dict().items() if tensor.shape == own[name].shape})
+    anew, weights = model.state_dict(), source.state_dict()
+    for name in POSITIONS:
+        if weights[name].shape != anew[name].shape:
+            around = weights[name][:, 1:].mean(dim=1, keepdim=True)
+            weights[name] = torch.cat([weights[name][:, :1], anew[name][:, 1:] + around], dim=1)
+    model.load_state_dict(weights)
     return model, f"going on from the masked autoencoder {config.model}"
 
 
@@ -113,7 +118,8 @@ def begin(model: ViTMAEForPreTraining) -> None:
     has the code for it and leaves them at zero: such a model does not know where a patch was.
 
     What all places share is taken out: on a grid of few patches the long waves are the same everywhere, nine tenths of each
-    vector's length on 8 × 8, and LayerNorm then leaves little of the rest. The biases of the projections, and the mask token, can put it back.
+    vector's length on 8 × 8, and LayerNorm then leaves little of the rest. The projections' biases and the mask token can put
+    it back.
     """
     embeddings = model.vit.embeddings
     embeddings.patch_embeddings.projection._is_hf_initialized = False  # or the next line does nothing
