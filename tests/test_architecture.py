@@ -109,3 +109,9 @@ def test_importing_does_nothing():
     names = [name for name in MODULES if name.split(".")[0] in ("vit_demo", "training")]
     done = subprocess.run([sys.executable, "-B", "-c", WATCH, *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", [module for module, path in MODULES.items() if "__main__" in path.read_text("utf-8")])
+def test_a_command_runs_after_all_of_its_module_is_defined(module):
+    last = ast.parse(MODULES[module].read_text("utf-8")).body[-1]
+    assert isinstance(last, ast.If) and "__main__" in ast.unparse(last.test)

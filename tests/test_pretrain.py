@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import pytest
@@ -62,6 +66,13 @@ def test_writes_a_folder_that_the_library_reads(folder):
     assert {"README.md", "preprocessor_config.json", "config.json", "reconstructions.png"} <= {path.name for path in folder.iterdir()}
     told = (folder / "README.md").read_text()
     assert "(reconstructions.png)" in told and "Pictures from the training: what" in told and "to guess the mean would be 0.92" in told  # 1 - 1/12
+
+
+def test_the_command_as_it_is_typed(dataset, folder, tmp_path):
+    words = [sys.executable, "-m", "training.pretrain", "--dataset", str(dataset), "--output", "mae", *TINY]
+    told = subprocess.run(words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(pretrain.__file__).parent.parent)}, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert equal(weights(tmp_path / "mae"), weights(folder)) and (tmp_path / "mae" / "README.md").is_file()
 
 
 def test_encoder_and_decoder_know_where_a_patch_is(folder):

@@ -226,6 +226,13 @@ Pictures {which}: what the encoder sees, what is filled in{', with each patch’
 """
 
 
+def begun_from(metrics: dict) -> str:
+    """A line of the card: whose weights it went on from, and by which commands of ours."""
+    begun = [f"`{metrics['base_model']}`, whose licence applies as well"] if metrics["base_model"] else []
+    begun += [f"{run['epochs']} epochs of `{run['command']}`" for run in metrics["earlier"]]
+    return f"- Went on from {'; then '.join(begun)}.\n" if begun else ""
+
+
 TASK = Task(build, reconstruct, finish, answers=False)
 
 
@@ -236,10 +243,3 @@ def main(argv: list[str] | None = None) -> Path:
 
 if __name__ == "__main__":
     cli(main)
-
-
-def begun_from(metrics: dict) -> str:
-    """A line of the card: whose weights it went on from, and by which commands of ours."""
-    begun = [f"`{metrics['base_model']}`, whose licence applies as well"] if metrics["base_model"] else []
-    begun += [f"{run['epochs']} epochs of `{run['command']}`" for run in metrics["earlier"]]
-    return f"- Went on from {'; then '.join(begun)}.\n" if begun else ""
