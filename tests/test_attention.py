@@ -132,3 +132,21 @@ def test_rollout_refuses_what_it_does_not_know():
         rollout(attention, "median")
     with pytest.raises(ValueError, match="from 0 to 1"):
         rollout(attention, discard=1.5)
+
+
+def test_a_patch_that_gives_all_its_weight_to_cls_looks_nowhere():
+    attention = torch.full((2, 2, 5, 5), 0.2)
+    attention[0, 1] = torch.tensor([1.0, 0, 0, 0, 0])
+    attention[1, 0, 2] = torch.tensor([1.0, 0, 0, 0, 0])
+    distances = mean_distance(attention, (2, 2), 8)
+    alike = patch_distances((2, 2), 8).mean()
+    assert distances[0, 1].isnan() and not distances[0, 0].isnan()
+    assert_close(distances[[0, 1, 1], [0, 0, 1]], alike.expand(3))  # one patch less in the mean changes nothing where all look everywhere
+
+
+def test_one_number_a_query_is_drawn_on_a_line():
+    query, key = torch.tensor([[0.0], [1], [2]]), torch.tensor([[1.0], [0], [5]])
+    places = query_key_map(query, key)
+    assert places.query.shape == places.key.shape == (3, 2) and not places.query[:, 1].any()
+    assert_close(torch.cdist(places.query, places.key), torch.cdist(*(cloud[:, :1] for cloud in places[:2])))
+    assert_close(places.explained, torch.tensor([1.0, 0]))

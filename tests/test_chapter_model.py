@@ -50,3 +50,22 @@ def test_anything_else_is_left_alone(scene, metrics):
     assert "has not been measured" in told["story"]
     assert told["data"]["confusion"] is None and told["data"]["bins"] == []
     json.dumps(told, allow_nan=False)
+
+
+def test_what_evaluate_measured_is_told_and_no_more(scene):
+    """The keys of `training.evaluate --output metrics.json`, beside a model of which nothing else is known."""
+    told = scene({"accuracy": 0.8412, "split": "exam", "images": 1200, "accuracy_ci95": [0.82, 0.861], "dataset": "uoft-cs/cifar10", "seconds": 9.0,
+                  "confusion": COUNTS, "calibration": {"ece": 0.05, "bins": BINS}})
+    assert "On exam pictures that it had not learned from, it was right in <span class=\"mono\">84.12\u00a0%" in told["story"]
+    facts = dict(told["data"]["facts"])
+    assert facts["accuracy"] == "84.12 % of the exam pictures, n = 1,200, 95 % interval 82.0 to 86.1 %"
+    assert not {"started from", "training", "learned from"} & facts.keys()
+
+
+@pytest.mark.parametrize("split", [None, 7, "<b>", "a" * 50])
+def test_a_strange_name_of_a_split_is_not_repeated(scene, split):
+    assert "On measured pictures" in scene({"accuracy": 0.5, "split": split})["story"]
+
+
+def test_only_where_nothing_lies_beside_it_that_is_said(scene):
+    assert "no metrics.json lies beside it" not in scene({"device": "CPU"})["story"] and "has not been measured" in scene({"device": "CPU"})["story"]

@@ -94,4 +94,10 @@ def test_neighbours_lie_side_by_side_or_above_each_other():
     beside, anywhere = neighbour_similarity(similarity)
     assert beside == pytest.approx(sum(cosines[a, b].item() for a, b in near) / len(near), abs=1e-6)
     assert anywhere == pytest.approx(sum(cosines[a, b].item() for a, b in pairs) / len(pairs), abs=1e-6)
-    assert neighbour_similarity(torch.ones(1, 1, 1, 1)) == (1, 1)
+    assert neighbour_similarity(torch.ones(1, 1, 1, 1)) == (0, 0)
+
+
+@pytest.mark.parametrize("side", [7, 8, 14])
+def test_places_that_are_all_the_same_are_like_none(side):
+    same = torch.randn(1, 48, generator=torch.Generator().manual_seed(0)).expand(1 + side**2, 48)
+    assert not position_similarity(same, (side, side)).any()

@@ -59,3 +59,12 @@ def test_progress_reaches_the_end():
     seen = []
     shapley_map(model("32/4"), pixels("32/4"), target(model("32/4"), 1), trials=62, progress=lambda *d: seen.append(d))
     assert seen == [(32, 64), (64, 64)]
+
+
+def test_one_patch_alone_is_worth_all_the_change():
+    one = random_vit(image_size=16, patch_size=16, num_hidden_layers=2, num_attention_heads=2, num_labels=3)
+    picture, target = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([1.0, -1, 0])
+    tokens = one.vit.embeddings(picture)
+    nothing, everything = logits_keeping(one, tokens, torch.tensor([[False], [True]])) @ target
+    assert_close(everything, one(picture).logits[0] @ target, atol=1e-4, rtol=0)
+    assert_close(shapley_map(one, picture, target), (everything - nothing)[None])

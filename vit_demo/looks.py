@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from vit_demo.chapters.scene import Look
+from vit_demo.chapters.scene import UPLOAD, Look
 from vit_demo.classifier import Classifier
 from vit_demo.images import open_picture
 from vit_demo.samples import SAMPLES
@@ -41,7 +41,7 @@ class Visit:
 def look_at(visit: Visit, classifier: Classifier, traces: TraceCache) -> Look:
     """Raises UserError for an upload that is no readable picture."""
     if visit.upload is not None:
-        picture, file, truth = visit.upload, "your-picture.png", None
+        picture, file, truth = visit.upload, UPLOAD, None
     else:
         path, _, truth = SAMPLES[visit.sample or 0]
         picture, file = path.read_bytes(), f"vit_demo/samples/{path.name}"

@@ -1,5 +1,6 @@
 """Chapter 5: every token looks at every other; who looks where, and why."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -57,7 +58,7 @@ answer = attentions[layer][0, head, token, key].item()
             "all": pack(attention, "u16") if everything else None,
             "token": token, "row": None if everything else pack(attention[:, :, token], "u16"),
             "one": None if everything else pack(attention[layer], "u16"),
-            **sent, "distances": distances.tolist(), "uniform": uniform,
+            **sent, "distances": [[None if math.isnan(far) else far for far in heads] for heads in distances.tolist()], "uniform": uniform,
         },
         "check": {"code": snippet(look, body), "value": weight,
                   "says": f"The weight that patch {token - 1} gives to patch {key - 1} in layer {layer + 1}, head {head + 1}: {percent(weight)}."},

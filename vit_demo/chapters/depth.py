@@ -21,7 +21,7 @@ def scene(look: Look) -> dict:
     trace, labels = look.trace, look.classifier.labels
     probabilities = lens.logit_lens(look.model, trace.hidden_states).softmax(-1)  # (L+1,T,K)
     cls, best = probabilities[:, 0], look.ranked[0]
-    leads = (cls.argmax(-1) == best).tolist()
+    leads = [*(cls[:-1].argmax(-1) == best).tolist(), True]  # the last one is the answer itself, however near the second
     decided = next(layer for layer in range(len(leads)) if all(leads[layer:]))
     early = cls[0].argmax().item()
     top = probabilities.topk(min(3, len(labels)))

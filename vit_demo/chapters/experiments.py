@@ -54,7 +54,7 @@ answer = logits.softmax(-1)[{best}].item()
         "attempt": f"keep as few patches as you can, and {look.label(best)} at {percent(wins)} or more. "
                    "Then reveal what the heat map would have kept.",
         "data": {
-            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": wins,
+            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": wins, "between": wins > blank,
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
             "measured": map_scores(look.classifier),

@@ -1,6 +1,7 @@
 """Chapter 9: the model itself: how it was made, how often it is right, and when to believe it."""
 
 import math
+import re
 from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
@@ -8,6 +9,7 @@ from vit_demo.chapters.scene import Look, earlier, mono, number, percent, snippe
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
+NAMED = re.compile(r"[\w-]{1,40}")  # a split
 MOST_CLASSES = 20  # a confusion matrix of more cannot be read
 
 
@@ -28,7 +30,7 @@ def scene(look: Look) -> dict:
     like = next((b for b in bins if b["low"] < confidence <= b["high"] and b["count"]), None)
     story = f"All that this model knows lies in {mono(whole(count))} numbers. "
     if accuracy is None:
-        story += (f"How good it is has not been measured: no metrics.json lies beside it. Of this picture it claims: "
+        story += (f"How good it is has not been measured{'' if metrics else ': no metrics.json lies beside it'}. Of this picture it claims: "
                   f"{claim}. Whether such claims hold is exactly what a measurement would say. "
                   "<code>python -m training.evaluate</code> makes one.")
     else:
@@ -65,11 +67,12 @@ def is_share(value) -> bool:
 
 
 def measured(metrics: dict) -> tuple[str, float | None]:
-    """Which pictures it was measured on, and its accuracy; a stranger's metrics.json may hold anything."""
+    """Which pictures it was measured on (a plain word), and its accuracy; a stranger's metrics.json may hold anything."""
     for split in ("test", "validation"):
         if is_share(metrics.get(f"{split}_accuracy")):
             return split, metrics[f"{split}_accuracy"]
-    return "test", None
+    accuracy, split = metrics.get("accuracy"), metrics.get("split")  # as training.evaluate writes them
+    return (split if isinstance(split, str) and NAMED.fullmatch(split) else "measured", accuracy) if is_share(accuracy) else ("test", None)
 
 
 def reliability(metrics: dict) -> list[dict]:
@@ -107,8 +110,8 @@ def facts(look: Look) -> list[list[str]]:
         ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures" + interval(metrics)],
         ["learned from", plain(dataset.get("name")) and f"{plain(dataset['name'])}" + (
             f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
-        ["started from", plain(metrics.get("base_model")) or (metrics and "random weights")],
-        ["training", taken(metrics) + (f", the last of {len(before) + 1} runs" if before else "")],
+        ["started from", plain(metrics.get("base_model")) or ("base_model" in metrics and metrics["base_model"] is None and "random weights")],
+        ["training", "epochs" in metrics and taken(metrics) + (f", the last of {len(before) + 1} runs" if before else "")],
         ["device", plain(metrics.get("device"))],
         ["command", plain(metrics.get("command"), 400)],
     ]

@@ -36,14 +36,16 @@ row, column, size = {row}, {column}, {patch}
 patch = pixels[0, :, row * size:(row + 1) * size, column * size:(column + 1) * size]
 answer = patch.flatten()[0].item()  # its first number: red, top left
 """
+    others = other_sizes(look)
     return {
         "story": story, "view": "patches",
         "equation": f"patch {live('patch')} = rows {live('rows')} , columns {live('columns')} &nbsp;→&nbsp; "
                     f"x = [{live('first', kind='')}, … ] &nbsp; {3 * patch * patch} numbers",
         "attempt": "halve the patch side with the slider: about four times as many tokens, about sixteen times as many pairs. "
-                   "Then measure: does the time grow as the pairs do?",
+                   "Then measure: does the time grow as the pairs do?" if len(others) > 1 else
+                   "walk over the picture with the arrow keys, and watch the row of numbers. Which patches are nearly flat?",
         "data": {
-            **pixels(look), "sizes": [size_row(look.config, size) for size in other_sizes(look)],
+            **pixels(look), "sizes": [size_row(look.config, size) for size in others],
         },
         "check": {"code": snippet(look, body), "value": look.trace.patches[middle].flatten()[0].item(),
                   "says": f"The first of the {3 * patch * patch} numbers of patch {middle}."},
@@ -51,11 +53,11 @@ answer = patch.flatten()[0].item()  # its first number: red, top left
 
 
 def other_sizes(look: Look) -> list[int]:
-    """Patch sides that divide a square picture, largest first, the finest ones and those that can be drawn."""
+    """Patch sides that divide a square picture, the whole of it first, the finest ones and those that can be drawn."""
     side, width = look.size
     if side != width:
         return []
-    return [size for size in range(side // 2, 0, -1) if side % size == 0 and (side // size <= 64 or size in (1, 2))]
+    return [size for size in range(side, 0, -1) if side % size == 0 and (side // size <= 64 or size in (1, 2))]
 
 
 def size_row(config, size: int) -> dict:

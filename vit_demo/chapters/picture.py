@@ -18,11 +18,12 @@ def scene(look: Look) -> dict:
     resized = image.size != (width, height)
     kept = height * width / (image.width * image.height)
     squashed = abs(image.width * height / (image.height * width) - 1) > 0.02
+    cut = look.classifier.processor.do_center_crop
     story = (
         f"Your file has {mono(f'{image.width} × {image.height}')} pixels"
         + (f"; the model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
-           + (" and squashed into that shape" if squashed else "")
-           + (f", which leaves {mono(percent(kept))} of its pixels. " if kept < 1 else ". ") if resized
+           + (", and what lies outside of its middle is cut off. " if cut else (" and squashed into that shape" if squashed else "")
+              + (f", which leaves {mono(percent(kept))} of its pixels. " if kept < 1 else ". ")) if resized
            else ", just what this model was made for. ")
         + f"Each pixel is three numbers from 0 to 255, red, green and blue, that are divided by "
         f"{mono(f'{1 / scale:.0f}')}, then shifted and stretched so that typical values lie around 0. "

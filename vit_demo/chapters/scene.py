@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from unicodedata import bidirectional
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
 
 MOST_RUNS = 20  # that a model went on from, of which anything is told
+UPLOAD = "your-picture.png"  # what a picture of the visitor's own is called
 MINUS, SPACE = "−", "\u00a0"  # a number and its unit stay on one line
 
 
@@ -24,7 +26,7 @@ class Look:
     trace: Trace
     layer: int | None = None
     head: int | None = None
-    picture_file: str = "your-picture.png"  # what a reader's own code opens
+    picture_file: str = UPLOAD  # what a reader's own code opens
     truth: str | None = None  # the true label, where it is known
 
     @property
@@ -43,11 +45,12 @@ class Look:
     @cached_property
     def ranked(self) -> list[int]:
         """Class numbers, likeliest first."""
-        return self.trace.logits.argsort(descending=True).tolist()
+        return self.trace.logits.argsort(descending=True, stable=True).tolist()
 
     def label(self, index: int) -> str:
-        """A class name that may stand inside HTML."""
-        return escape(self.classifier.labels[index])
+        """A class name that may stand inside HTML; one that is written from the right keeps to itself."""
+        label = escape(self.classifier.labels[index])
+        return f"<bdi>{label}</bdi>" if any(bidirectional(letter) in ("R", "AL") for letter in label) else label
 
     @property
     def patch(self) -> int:
@@ -151,13 +154,13 @@ def live(name: str, text="", kind: str = "b") -> str:
 
 OPENING = """\
 import torch
-from PIL import Image
+{opener}
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 model = ViTForImageClassification.from_pretrained(
     {model}, attn_implementation="eager", dtype=torch.float32)
 processor = ViTImageProcessorPil.from_pretrained({model})
-picture = Image.open({picture}).convert("RGB")
+picture = {picture}
 pixels = processor(picture, return_tensors="pt").pixel_values
 """
 
@@ -166,7 +169,11 @@ def snippet(look: Look, body: str) -> str:
     """Plain transformers code that opens this model and this picture, then `body`, whose last value is `answer`."""
     source = look.classifier
     model = f'"{source.name}", revision="{source.revision}"' if source.revision else f'"{folder_of(source)}"'
-    return OPENING.format(model=model, picture=repr(look.picture_file).replace("'", '"')) + body.strip() + "\nprint(answer)\n"
+    if look.picture_file == UPLOAD:
+        opener, picture = "from vit_demo.images import open_picture", f'open_picture("{UPLOAD}")  # upright, RGB, on white'
+    else:
+        opener, picture = "from PIL import Image", f'Image.open("{look.picture_file}").convert("RGB")'
+    return OPENING.format(model=model, opener=opener, picture=picture) + body.strip() + "\nprint(answer)\n"
 
 
 def folder_of(classifier: Classifier) -> str:

@@ -10,6 +10,8 @@ NAME = "CLS + positions"
 TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
+FEW = 4  # places; of fewer, their mean taken out, the cosines say nothing
+MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places
 SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
 
@@ -27,14 +29,13 @@ def scene(look: Look) -> dict:
         f"Attention sees a bag of tokens, without any order, so each place in the grid has a vector of {mono(width)} "
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
-        f"Neighbours have vectors that are alike: without what all places share, which tells none from another, side by side their "
-        f"cosine is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. {origin(look.classifier.metrics)}")
+        f"{alike(beside, anywhere) if rows * cols >= FEW else ''}{origin(look.classifier.metrics)}")
     body = f"""
 positions = model.vit.embeddings.position_embeddings[0, 1:]
 positions = torch.nn.functional.normalize(positions - positions.mean(dim=0), dim=-1)
 grid = positions.reshape({rows}, {cols}, -1)
 right, below = (grid[:, :-1] * grid[:, 1:]).sum(-1), (grid[:-1] * grid[1:]).sum(-1)
-answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
+answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item()
 """
     return {
         "story": story, "view": "tokens",
@@ -52,6 +53,13 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().item()
         "check": {"code": snippet(look, body), "value": beside,
                   "says": f"The mean cosine between the position vectors of neighbouring places, their common mean taken out: {number(beside, 3)}."},
     }
+
+
+def alike(beside: float, anywhere: float) -> str:
+    """What the mean cosines of neighbours and of any two places say."""
+    more = "" if beside - anywhere > MORE else "hardly more " if beside - anywhere > -MORE else "less "
+    return (f"Neighbours have vectors that are {more}alike{' than any two' if more else ''}: without what all places share, which tells "
+            f"none from another, side by side their cosine is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. ")
 
 
 def origin(metrics: dict) -> str:

@@ -90,8 +90,9 @@ def query_key_map(query: Tensor, key: Tensor) -> Plane:
     balance = (key.norm().clamp(min=least) / query.norm().clamp(min=least)).sqrt()
     both = torch.cat([query * balance, key / balance])
     _, strength, directions = torch.linalg.svd(both, full_matrices=False)
-    places = both @ directions[:2].T
-    explained = strength[:2].square() / strength.square().sum().clamp(min=kind.tiny)
+    places, explained = both @ directions[:2].T, strength[:2].square() / strength.square().sum().clamp(min=kind.tiny)
+    if len(directions) < 2:  # one number a query, or one token
+        places, explained = torch.nn.functional.pad(places, (0, 1)), torch.nn.functional.pad(explained, (0, 1))
     return Plane(places[: len(query)], places[len(query) :], explained)
 
 
@@ -105,11 +106,13 @@ def patch_distances(grid: tuple[int, int], patch_size: int) -> Tensor:
 def mean_distance(attention: Tensor, grid: tuple[int, int], patch_size: int) -> Tensor:
     """(L,H,T,T) -> (L,H): how far a patch looks on average, in pixels (arXiv:2010.11929, Fig. 7 right).
 
-    Attention to and from CLS has no distance: it is left out, and each patch's remaining weights count as shares.
+    Attention to and from CLS has no distance: it is left out, and each patch's remaining weights count as shares. A patch that
+    gives less than float rounding of its weight to patches looks at none and is left out; nan where all of a head's do.
     """
     between = attention[..., 1:, 1:]
-    shares = between / between.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(between.dtype).tiny)
-    return (shares * patch_distances(grid, patch_size).to(shares)).sum(dim=-1).mean(dim=-1)
+    total = between.sum(dim=-1, keepdim=True)
+    shares = torch.where(total > torch.finfo(between.dtype).eps, between / total, torch.nan)
+    return (shares * patch_distances(grid, patch_size).to(shares)).sum(dim=-1).nanmean(dim=-1)
 
 
 FUSIONS = ("mean", "max", "min")

@@ -17,8 +17,11 @@ def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre).
 
     The mean of all places is taken out first: it tells none from another, and could as well lie in the projection's bias.
+    A place of which nothing but rounding is left is like no other: 0.
     """
-    directions = normalize(positions[1:] - positions[1:].mean(dim=0), dim=-1)
+    own = positions[1:] - positions[1:].mean(dim=0)
+    rounding = 16 * torch.finfo(own.dtype).eps * positions[1:].norm(dim=-1, keepdim=True)
+    directions = normalize(torch.where(own.norm(dim=-1, keepdim=True) > rounding, own, 0), dim=-1)
     return (directions @ directions.T).reshape(*grid, *grid)
 
 
@@ -28,7 +31,7 @@ def neighbour_similarity(similarity: Tensor) -> tuple[float, float]:
     cosines, place = similarity.reshape(rows * cols, -1), torch.arange(rows * cols).reshape(rows, cols)
     beside = torch.cat([cosines[place[:, :-1], place[:, 1:]].flatten(), cosines[place[:-1], place[1:]].flatten()])
     if not len(beside):  # one patch is the whole picture
-        return 1.0, 1.0
+        return 0.0, 0.0
     count = len(cosines)
     return beside.mean().item(), ((cosines.sum() - cosines.trace()) / (count * (count - 1))).item()
 

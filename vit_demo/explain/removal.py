@@ -54,6 +54,9 @@ def shapley_map(
     """
     embeddings = embed(model, pixel_values)
     count, device = embeddings.shape[1] - 1, embeddings.device
+    if count == 1:
+        nothing, everything = logits_keeping(model, embeddings, torch.tensor([[False], [True]], device=device)) @ target
+        return (everything - nothing)[None]
     keep = _random_keeps(count, trials, seed).to(device)
     ends = torch.tensor([[False], [True]], device=device).expand(-1, count)
     scores = (logits_keeping(model, embeddings, torch.cat([ends, keep]), batch, progress) @ target).double()
