@@ -102,3 +102,67 @@ def test_what_is_painted_turns_dark_with_the_page(open_page, address, chapter, t
         page.wait_for_function(f"document.body.classList.contains('dark') === {str(scheme == 'dark').lower()}")
         assert page.evaluate(paintings) == wanted
     page.close()
+
+
+def test_back_twice_goes_back_two_chapters(open_page, address):
+    page = open_page(address)
+    for chapter in (2, 4, 6):
+        go(page, chapter)
+    entries = page.evaluate("history.length")
+    page.evaluate("history.back(); setTimeout(() => history.back(), 30)")  # faster than the chapters come
+    page.wait_for_selector(".chapter[data-number='2']")
+    page.wait_for_function("location.search.includes('chapter=2')")
+    page.wait_for_timeout(300)
+    assert page.evaluate("history.length") == entries and page.locator(".chapter[data-number='2']").count() == 1
+    page.go_back()
+    page.wait_for_selector(".chapter[data-number='1']")
+    for chapter in (2, 4, 6):
+        page.go_forward()
+        page.wait_for_selector(f".chapter[data-number='{chapter}']")
+    page.close()
+
+
+def test_no_click_is_lost_to_the_one_after_it(open_page, address, folder):
+    page = open_page(address)
+    page.evaluate("""[2, 's7', 3, 4].forEach(wish => document.querySelector(wish === 's7' ? "[data-sample='7']" : `[data-chapter='${wish}']`).click())""")
+    page.wait_for_selector(".chapter[data-number='4']")
+    page.wait_for_selector("[data-sample='7'][aria-pressed='true']")
+    page.wait_for_function("location.search.includes('chapter=4') && location.search.includes('sample=7')")
+    assert bars(page) == expected_bars(folder, Image.open(SAMPLES[7][0]))
+    page.go_back()  # chapters 2 and 3 were never there
+    page.wait_for_selector(".chapter[data-number='1']")
+    page.close()
+
+
+def test_an_upload_is_asked_for_once_and_a_click_meanwhile_counts(open_page, address, folder, tmp_path):
+    page, asked = open_page(address), []
+    page.on("request", lambda request: asked.append(request) if "queue/join" in request.url else None)
+    picture = Image.radial_gradient("L").resize((3000, 2400)).convert("RGB")
+    picture.save(tmp_path / "large.png")
+    page.set_input_files("#upload input[type=file]", tmp_path / "large.png")
+    page.wait_for_timeout(50)
+    page.click("[data-chapter='6']")
+    page.wait_for_selector(".chapter[data-number='6']")
+    page.wait_for_selector(".samples:not(:has([aria-pressed='true']))")
+    page.wait_for_timeout(500)
+    assert page.locator(".chapter[data-number='6']").count() == 1 and "chapter=6" in page.url
+    assert bars(page) == expected_bars(folder, picture)
+    assert len(asked) == 2
+    page.close()
+
+
+def test_labels_written_from_the_right_keep_to_themselves(page):
+    assert page.evaluate("[vit.named('cat'), vit.named('קטה')]") == ["cat", "\u2068קטה\u2069"]
+
+
+@pytest.mark.parametrize("query, asked", [("?layer=abc&head=0", [0, 0, False, None]), ("?layer=3&after=2", [2, 0, True, 2]), ("?after=x&head=9999", [0, 0, False, None])])
+def test_what_makes_no_sense_in_an_address_is_not_chosen(open_page, address, query, asked):
+    page = open_page(address + query)
+    assert page.evaluate("[vit.state.layer, vit.state.head, vit.state.chosen, vit.state.after]") == asked
+    page.close()
+
+
+def test_charts_tell_shares_from_numbers(page):
+    drawn = """shares => [...vit.lines({ x: [0, 1], top: 1, unit: "", format: vit.tick, shares, series: [{ name: "", points: [0, 1] }] }).querySelectorAll("text")].map(t => t.textContent)"""
+    assert [text for text in page.evaluate(drawn, True) if "%" in text] == ["0\xa0%", "25\xa0%", "50\xa0%", "75\xa0%", "100\xa0%"]
+    assert page.evaluate(drawn, False)[-2:] == ["0", "1"]

@@ -145,3 +145,11 @@ def test_a_head_that_looks_at_the_class_token_alone_says_so(open_page, to_cls_al
     page.wait_for_selector(".chapter p:has-text('in layer 2, head 1')")
     assert "looks most at row" not in page.inner_text(".chapter") and re.search(r"looks most at patch \d+", page.inner_text(".chapter"))
     page.close()
+
+
+def test_a_layer_chosen_while_the_server_works_is_worked_out_all_the_same(page):
+    go(page, 5)
+    page.click("text=through all layers")
+    page.evaluate("""() => { document.querySelector("[data-layer='0'][data-head='2']").click();
+        const slider = document.querySelector(".stage input[type=range]"); slider.value = slider.max; slider.dispatchEvent(new Event("input")); }""")
+    page.wait_for_function("vit.state.layer === 0 && !document.querySelector('[data-live=dot]').textContent.includes('…')")

@@ -173,5 +173,9 @@ def test_the_layer_that_chapter_6_reads_after_is_in_the_address(page, open_page,
     again = open_page(fresh.url)
     again.wait_for_function("document.querySelector('.near canvas').style.visibility === ''")
     assert again.inner_text(".card") == shown
+    deeper = open_page(fresh.url.replace("after=1", "after=7"))  # than this model is
+    deeper.wait_for_function("location.search.includes('after=3')")
+    assert "3 of 3" in deeper.inner_text(".card")
+    deeper.close()
     fresh.close()
     again.close()

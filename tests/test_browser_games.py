@@ -220,3 +220,28 @@ def test_the_keyboard_reaches_the_chapter_in_few_steps(open_page, address):
     assert page.evaluate("document.querySelector('.card').contains(document.activeElement)")
     assert page.locator(".samples [tabindex='0']").count() == page.locator(".ribbon li [tabindex='0']").count() == 1
     page.close()
+
+
+def test_a_late_answer_counts_for_what_was_asked(page, folder, traced, model):
+    """Clicked faster than the server answers: nobody has the score of a picture with patches that they did not see."""
+    go(page, 8)
+    page.click("text=erase game")
+    page.wait_for_selector(".result:has-text('with 64 of 64 patches')")
+    page.evaluate("""() => { const button = (text) => [...document.querySelectorAll('.stage button')].find(b => b.textContent === text);
+        button('keep all').click(); button('keep none').click();
+        document.querySelector('.stage .picture').dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' })); }""")
+    page.wait_for_selector(".result:has-text('with 1 of 64 patches')")
+    best, whole = traced.logits.argmax().item(), traced.logits.softmax(-1).max().item()
+    alone, blank = (logits_keeping(folder, traced, kept).softmax(-1) for kept in ([chosen_patch(page)], []))
+    counts = alone.argmax().item() == best and alone[best] >= (whole + min(blank[best].item(), whole)) / 2
+    assert f"Your fewest that still count: {1 if counts else 64}." in page.inner_text(".result") and not counts
+
+
+def test_a_map_that_was_stopped_leaves_none_under_its_name(page):
+    go(page, 7)
+    page.wait_for_selector(".card .quiet:has-text('Faithfulness on this picture')")
+    page.evaluate("document.querySelector('.card').dispatchEvent(new Event('stopped'))")
+    assert page.inner_text(".card figcaption.mono >> nth=0") == "…" and "Stopped: choose a map" in page.inner_text(".card")
+    assert page.locator(".card .tint rect[style*='opacity: 0.']").count() == 0
+    page.select_option("[aria-label='method']", "gradcam")
+    page.wait_for_selector(".card .quiet:has-text('Faithfulness on this picture')")

@@ -153,19 +153,21 @@ def build_page(models: Models) -> gr.Blocks:
         everything = [visit, ribbon, left, chapter, line]
         clock = gr.Timer(1, active=models.wanted is not None)
 
-        page.load(start, None, everything, **HIDDEN)
-        left.select(choose, visit, [*everything, own], trigger_mode="multiple", **HIDDEN)
-        gr.on([own.upload, own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **HIDDEN)
-        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **HIDDEN)
+        # One after the other, so that each goes on from the place where the one before it ended.
+        moves = {**HIDDEN, "concurrency_id": "visit", "concurrency_limit": 1}
+        page.load(start, None, everything, **moves)
+        left.select(choose, visit, [*everything, own], trigger_mode="multiple", **moves)
+        gr.on([own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **moves)
+        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **moves)
         asked = chapter.ask(ask, visit, reply, trigger_mode="multiple", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
         light = {**HIDDEN, "concurrency_limit": 32}  # they wait more than they work
         loads = [gr.on([load.click, name.submit], fetch, name, [coming, here], **light),
                  line.select(newest, visit, name, **HIDDEN).then(fetch, name, [coming, here], **light)]
         for loaded in loads:
-            loaded.then(arrived, [visit, here], [*everything, clock], **HIDDEN)
+            loaded.then(arrived, [visit, here], [*everything, clock], **moves)
         coming.stop(None, None, None, cancels=loads, **HIDDEN)
-        clock.tick(tick, visit, [*everything, clock], **HIDDEN)
+        clock.tick(tick, visit, [*everything, clock], **moves)
 
         with gr.Row(visible=False):  # the public endpoints' own inputs and outputs
             public(Endpoints(models, traces))

@@ -3,8 +3,7 @@
   const { h } = vit;
 
   vit.ribbon = (element, props, trigger, watch) => {
-    const go = (chapter) => vit.steps.ask([trigger, { chapter }]);
-    addEventListener("popstate", () => { const back = +new URL(location.href).searchParams.get("chapter"); if (back) { vit.address({ chapter: back }); go(back); } });
+    addEventListener("popstate", () => { const back = +new URL(location.href).searchParams.get("chapter"); if (back) vit.goTo(trigger, back, true); });
     const draw = () => {
       const ribbon = props.value;
       if (!ribbon) return;
@@ -12,7 +11,7 @@
       const list = h("nav", { class: "vit ribbon", "aria-label": "the model, station by station" }, h("h1", { class: "unseen" }, "ViT Demo"),
         h("button", { type: "button", class: "skip", onclick: () => document.querySelector(".chapter h2")?.focus() }, "to the chapter"), h("ol", {},
         ...ribbon.stations.map(([name, shape], index) => h("li", {}, h("button", { type: "button", "data-chapter": index + 1, "data-key": `chapter-${index}`,
-          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => go(index + 1) },
+          "aria-current": index + 1 === ribbon.chapter ? "step" : undefined, onclick: () => vit.goTo(trigger, index + 1) },
           h("b", {}, name), h("span", { class: "mono" }, shape))))));
       vit.roving([...list.querySelectorAll("li button")], ribbon.chapter - 1);
       vit.replace(element, list);
@@ -33,6 +32,7 @@
       const share = h("span", { role: "status" }), busy = h("div", { class: "busy", hidden: true }, h("div", {}, share, h("button", { type: "button", onclick: () => {
         frame.stop();
         card.querySelectorAll(".progress").forEach((bar) => { bar.style.visibility = "hidden"; });
+        card.dispatchEvent(new Event("stopped"));
       } }, "stop")));
       const check = vit.check([scene.check, ...(scene.also ?? [])]);
       const root = h("article", { class: "vit chapter", "data-number": scene.number },
@@ -43,8 +43,8 @@
         scene.attempt ? markup("p", "try", `<b>Try:</b> ${scene.attempt}`) : null,
         check.node,
         h("nav", { class: "onward", "aria-label": "chapters" },
-          scene.before ? h("button", { type: "button", onclick: () => vit.steps.ask([trigger, { chapter: scene.number - 1 }]) }, `‹ ${scene.before}`) : h("span", {}),
-          scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.steps.ask([trigger, { chapter: scene.number + 1 }]) }, `${scene.after} ›`) : h("span", {})));
+          scene.before ? h("button", { type: "button", onclick: () => vit.goTo(trigger, scene.number - 1) }, `‹ ${scene.before}`) : h("span", {}),
+          scene.after ? h("button", { type: "button", class: "next", onclick: () => vit.goTo(trigger, scene.number + 1) }, `${scene.after} ›`) : h("span", {})));
       const moved = current !== null && current !== scene.number;
       current = scene.number;
       vit.frame?.stop();
@@ -57,7 +57,7 @@
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
         ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
         stop: () => { frame.line.forget(); if (frame.line.busy) { frame.asked = null; trigger("stop", {}); frame.line.free(); } },
-        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900),
+        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900, ({ question }) => question.what),
         /** How far the work is that the server does just now; above a second it can be stopped. */
         progress: (part) => { share.textContent = part > 0 && part < 1 ? `working, ${vit.percent(part)}` : "working …"; },
         asked: null,

@@ -1,7 +1,7 @@
-// Small charts: lines over a few points, with a scale that says its unit. SVG, no library. along: how far right a value of x lies.
-vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level, along = (v) => v }) => {
+// Small charts: lines over a few points, with a scale that says its unit. SVG, no library. shares: x goes from 0 to 1. along: how far right a value of x lies.
+vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level, shares = false, along = (v) => v }) => {
   const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44, right = 90; // narrower where the screen is, so that words stay readable
-  const last = x[x.length - 1] || 1, first = x[0];
+  const last = x[x.length - 1], first = x[0];
   const px = (v) => left + ((W - left - right) * (along(v) - along(first))) / (along(last) - along(first) || 1);
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
   const marks = [bottom, (top + bottom) / 2, top].map((v) => h("g", {}, h("line", { class: "tick", x1: left, x2: W - right, y1: py(v), y2: py(v) }),
@@ -19,8 +19,8 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
       h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
       end && name ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
   });
-  const ticks = last <= 1 ? [0, 0.25, 0.5, 0.75, 1] : x.filter((_, i) => i % Math.ceil(x.length / 7) === 0);
-  const labels = ticks.map((v) => h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, last <= 1 ? vit.percent(v) : v));
+  const ticks = shares ? [0, 0.25, 0.5, 0.75, 1] : x.filter((_, i) => i % Math.ceil(x.length / 7) === 0);
+  const labels = ticks.map((v) => h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, shares ? vit.percent(v) : v));
   const text = series.map((s) => `${s.name}: ${s.points.map((p) => format(p.mean ?? p)).join(", ")}`).join("; ");
   return h("figure", {}, h("svg", { class: "chart", viewBox: `0 0 ${W} ${H + 16}`, role: "img", "aria-label": `${unit}. ${text}` }, ...marks, ...labels,
     mark === undefined ? null : h("line", { class: "now", x1: px(mark), x2: px(mark), y1: 8, y2: H - 8 }),

@@ -32,7 +32,7 @@
       h("span", { class: "mono" }, percent(p)))));
     const [label, p] = side.top[0];
     const box = h("div", { class: "answer" },
-      h("p", { class: "best", "aria-live": "polite" }, `${label}, ${percent(p)}`),
+      h("p", { class: "best", "aria-live": "polite" }, `${vit.named(label)}, ${percent(p)}`),
       h("p", { class: "quiet" }, ...side.note.map(([text, tone]) => h("span", { class: tone }, text))),
       bars,
       vit.slider("show", { min: 1, max: most, value: Math.min(vit.state.k, most), show: (k) => `top ${k}` }, (k) => { vit.set({ k }); draw(k); }));

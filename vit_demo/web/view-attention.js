@@ -62,7 +62,8 @@ vit.views.attention = (card, data, frame) => {
   /** Another layer's queries and keys come when it is chosen; a large model's weights too, when a patch is chosen, not pointed at. */
   function fetch(layer, token) {
     if (all || vit.state.hover !== null) token = wanted.token;
-    if (layer === wanted.layer && token === wanted.token) return;
+    const got = layer === here.layer && (all || token === rest.token), coming = layer === wanted.layer && token === wanted.token && frame.line.busy;
+    if (got || coming) return;
     wanted = { layer, token };
     frame.ask({ what: "look", ...wanted }, (reply) => {
       here = opened(reply);

@@ -52,12 +52,20 @@ vit.views.decision = (card, data, frame) => {
       legend.ends(reply.signed ? `−${number(peak, 3)}` : "0", number(peak, 3));
       scale.replaceChildren(legend);
       const line = (name, points, tone) => ({ name, points, tone });
-      const chart = (unit, which) => vit.lines({ x: reply.shares, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "random")] });
+      const chart = (unit, which) => vit.lines({ x: reply.shares, shares: true, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "random")] });
       plot.replaceChildren(chart(`insertion: ${said(question)} with the best share of the patches only`, reply.insertion), chart(`deletion: ${said(question)} with the best share taken away`, reply.deletion));
       note.textContent = `${about} Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(question)}`;
       draw();
     });
   }
+  card.addEventListener("stopped", () => { // no map under the name of another
+    values = null;
+    view.tint(new Float32Array(data.rows * data.cols), 1);
+    view.veil(new Float32Array(data.rows * data.cols).fill(1), 1);
+    scale.replaceChildren(); plot.replaceChildren();
+    note.textContent = "Stopped: choose a map to begin again.";
+    draw();
+  });
   const named = (index) => data.names[data.order.indexOf(index)];
   const said = ({ wanted, against }) => (against < 0 ? `p(${named(wanted)})` : `p(${named(wanted)} of the two)`);
   const draw = () => { caption.textContent = values ? `patch ${vit.active()}: ${number(values[vit.active()], 3)}` : "…"; };

@@ -50,7 +50,7 @@ vit.views.depth = (card, data, frame) => {
       view.veil(shares, brightest);
       scale.top(percent(brightest));
     }
-    const says = told(p + 1), cls = told(0), say = ([name, share]) => `${name} ${percent(share)}`;
+    const says = told(p + 1), cls = told(0), say = ([name, share]) => `${vit.named(name)} ${percent(share)}`;
     caption.textContent = `patch ${p}: ${says.map(say).join(" · ")}`;
     const block = at === null ? layer : 0;
     const row = at === null || at === layer ? cosines.subarray((block * count + p) * count, (block * count + p + 1) * count) : null;
@@ -59,10 +59,11 @@ vit.views.depth = (card, data, frame) => {
       near.paint(row, 1);
       const alike = [...row.keys()].filter((i) => i !== p).sort((i, j) => row[j] - row[i]).slice(0, 3);
       near.setAttribute("aria-label", `most like patch ${p}: ${alike.map((i) => `patch ${i}, cosine ${number(row[i])}`).join("; ")}`);
-      nearText.textContent = `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}`;
+      nearText.textContent = count > 1 ? `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}` : "there is no other patch";
     }
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
   }
+  if (vit.state.after > layers) vit.set({ after: layers });
   fetch();
   vit.follow(card, draw);
 };

@@ -22,20 +22,22 @@ vit.games = {
     const out = h("div", { class: "result", "aria-live": "polite" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i"));
     bar.style.visibility = "hidden";
     const show = () => view.veil(Array.from({ length: count }, (_, i) => (kept.has(i) ? 1 : -0.15)), 1);
-    function turn() { show(); frame.ask({ what: "erase", kept: [...kept] }, hear); }
-    function hear(reply) {
+    const ask = (what) => { const asked = [...kept]; frame.ask({ what, kept: asked }, (reply) => hear(reply, asked)); };
+    function turn() { show(); ask("erase"); }
+    /** asked: the patches that were kept when it was asked, whatever was clicked since. */
+    function hear(reply, asked) {
       if (reply.what === "erase") {
-        const won = kept.size > 0 && reply.top[0][0] === data.label && reply.p >= data.goal;
-        if (!revealed && won && (fewest === null || kept.size < fewest)) fewest = kept.size;
-        out.replaceChildren(h("p", {}, h("b", {}, `${reply.top[0][0]}, ${percent(reply.top[0][1])}`), ` with ${kept.size} of ${count} patches; ${data.label} has ${percent(reply.p)}.`),
+        const won = asked.length > 0 && reply.top[0][0] === data.label && reply.p >= data.goal;
+        if (!revealed && won && (fewest === null || asked.length < fewest)) fewest = asked.length;
+        out.replaceChildren(h("p", {}, h("b", {}, `${vit.named(reply.top[0][0])}, ${percent(reply.top[0][1])}`), ` with ${asked.length} of ${count} patches; ${vit.named(data.label)} has ${percent(reply.p)}.`),
           h("p", { class: "quiet" }, fewest === null ? "No score yet." : `Your fewest that still count: ${fewest}.`, revealed ? " A new start counts again." : won ? "" : " These do not count."));
       } else {
         bar.style.visibility = reply.values ? "hidden" : "visible";
         bar.firstChild.style.width = `${100 * reply.progress}%`;
         if (!reply.values) return;
-        const marked = kept.size;
+        const marked = asked.length;
         note.textContent = `${marked ? `The map's best ${marked} patches and yours: ${percent(reply.overlap)} in common (intersection over union); by chance it would be ${percent(reply.by_chance)}. ` : ""}By its order, ${reply.needed} ${reply.needed === 1 ? "patch is" : "patches are"} enough: they are shown now${marked < count ? ", yours are framed" : ""}.`;
-        if (!revealed) view.ring(marked < count ? [...kept] : []);
+        if (!revealed) view.ring(marked < count ? asked : []);
         kept = new Set(reply.order);
         revealed = true;
         turn();
@@ -43,11 +45,11 @@ vit.games = {
     }
     const button = (text, act) => h("button", { type: "button", class: "do", onclick: act }, text);
     stage.append(h("div", { class: "row" }, h("figure", {}, view.node, bar),
-      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label} with ${percent(data.goal)} or more: halfway between what it says with none (${percent(data.blank)}) and with all. Click, or walk with the arrow keys and press Enter. The tokens are really dropped (Jain et al. 2022, arXiv:2204.08945).`),
+      h("div", {}, h("p", {}, `Keep as few patches as you can while it still says ${data.label} with ${percent(data.goal)} or more: ${data.between ? `halfway between what it says with none (${percent(data.blank)}) and with all` : `what it says with all; with none it is surer still (${percent(data.blank)})`}. Click, or walk with the arrow keys and press Enter. The tokens are really dropped (Jain et al. 2022, arXiv:2204.08945).`),
         h("div", { class: "tools", style: "padding-top:12px" },
           button("keep all", () => restart(Array(count).keys())), button("keep none", () => restart([])),
           button("every second", () => restart([...Array(count).keys()].filter((i) => i % 2 === 0))),
-          button("reveal the map's choice", () => frame.ask({ what: "reveal", kept: [...kept] }, hear))), out, note)));
+          button("reveal the map's choice", () => ask("reveal"))), out, note)));
     turn();
   },
 

@@ -27,15 +27,16 @@ vit.games.heads = (stage, data, frame) => {
       cell.style.background = change === undefined ? "" : `color-mix(in srgb, var(${change < 0 ? "--strength" : "--against"}) calc(${(Math.abs(change) / peak).toFixed(3)} * var(--full)), var(--cell))`;
     });
   }
-  function hear(reply) {
+  function hear(reply, switched) {
     if (reply.what === "heads") {
-      out.replaceChildren(h("p", {}, h("b", {}, `${reply.top[0][0]}, ${percent(reply.top[0][1])}`), ` with ${off.size} of ${cells.length} heads off; ${data.label} was ${percent(data.confidence)}, is ${percent(reply.p)}.`));
+      out.replaceChildren(h("p", {}, h("b", {}, `${vit.named(reply.top[0][0])}, ${percent(reply.top[0][1])}`), ` with ${switched} of ${cells.length} heads off; ${vit.named(data.label)} was ${percent(data.confidence)}, is ${percent(reply.p)}.`));
     } else {
       bar.firstChild.style.width = `${100 * reply.progress}%`;
       if (reply.changes) { bar.style.visibility = "hidden"; changes = reply.changes; draw(); }
     }
   }
-  function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, hear); }
+  const withOff = (count) => (reply) => hear(reply, count);  // as many as when it was asked
+  function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, withOff(off.size)); }
   stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered (after Michel et al. 2019, arXiv:1905.10650). Press to switch heads off, also several together.`), legend,
     bar, h("div", { class: "scroll" }, grid), out);
   vit.roving(cells.map(({ cell }) => cell));
@@ -69,7 +70,7 @@ vit.games.duel = (stage, data, frame) => {
       if (scores) player.score.textContent = number(scores[i]);
     });
     if (!curves) return;
-    const chart = (unit, rows) => vit.lines({ x: curves.shares, top: 1, unit, series: players.map((player, i) => ({ name: player.name === chosen ? "this map" : player.name === "random" ? "random" : "", points: rows[i],
+    const chart = (unit, rows) => vit.lines({ x: curves.shares, shares: true, top: 1, unit, series: players.map((player, i) => ({ name: player.name === chosen ? "this map" : player.name === "random" ? "random" : "", points: rows[i],
       tone: player.name === chosen ? "strength" : player.name === "random" ? "random" : "other" })) });
     plot.replaceChildren(chart(`insertion: p(${data.label}) with the best share only (up is good)`, curves.insertion), chart(`deletion: p(${data.label}) with the best share gone (down is good)`, curves.deletion));
   }

@@ -31,7 +31,7 @@ vit.views.patches = (card, data, frame) => {
       return table;
     });
     channels.replaceChildren(...(P <= 8 ? tables : [h("p", { class: "quiet" }, `${P} × ${P} × 3 values: too many to print, all of them are in the strip`)]));
-    const peak = Math.max(...values.map(Math.abs));
+    const peak = vit.peak(values);
     flat.replaceChildren(...values.map((v, i) => h("i", { class: `c${Math.floor(i / (P * P))}`, style: `height:${50 * Math.abs(v) / (peak || 1)}%; ${v < 0 ? "top:50%" : "bottom:50%"}; left:${(100 * i) / values.length}%; width:${Math.max(0.05, 100 / values.length - (P <= 8 ? 0.5 : 0))}%` })));
     caption.textContent = vit.where(p).text;
     frame.say({ patch: p, rows: `${y0} to ${y0 + P - 1}`, columns: `${x0} to ${x0 + P - 1}`, first: values.slice(0, 4).map((v) => number(v)).join(", ") });

@@ -52,7 +52,7 @@ vit.views.tokens = (card, data, frame) => {
     const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
     const button = (text, how) => h("button", { type: "button", class: "do", "data-how": how, onclick: () => ask(how) }, text);
     const plot = h("div", { class: "plot" });
-    const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, top: 1, unit: `share of the patches shuffled (up: p(${data.best}); points: the mean of 4 shuffles, pale bars: from the lowest to the highest)`, series: [{ name: data.best, points }], progress }));
+    const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, shares: true, top: 1, unit: `share of the patches shuffled (up: p(${data.best}); points: the mean of 4 shuffles, pale bars: from the lowest to the highest)`, series: [{ name: data.best, points }], progress }));
     return h("div", { class: "below" }, h("h3", {}, "The jigsaw proof"), h("div", { class: "costs" }, canvas,
       h("div", {}, vit.slider("share shuffled", { min: 0, max: 100, step: 5, value: 100, show: (v) => `${v} %` }, (v) => { share = v / 100; }),
         h("div", { class: "tools", style: "padding-top:10px" }, button("shuffle", "stay"), button("shuffle with positions", "move"), button("no positions", "zero"),

@@ -1,8 +1,10 @@
 // What every view shares: the chosen patch, layer and head; small helpers. No library.
 const vit = (() => {
   const asked = new URLSearchParams(location.search);
-  const whole = (name) => Math.max(0, Math.floor(+asked.get(name)) || 0), counted = (name) => Math.max(1, whole(name)) - 1;
-  const state = { patch: null, hover: null, layer: counted("layer"), head: counted("head"), chosen: asked.has("layer") || asked.has("head"), after: asked.has("after") ? whole("after") : null, k: 5, grid: null };
+  /** What the address asks for, from `least` on; null where that makes no sense. As Visit.from_address in looks.py. */
+  const whole = (name, least) => { const text = asked.get(name) ?? ""; return /^\d{1,4}$/.test(text) && +text >= least && +text <= 999 ? +text : null; };
+  const [layer, head] = [whole("layer", 1), whole("head", 1)];
+  const state = { patch: null, hover: null, layer: (layer ?? 1) - 1, head: (head ?? 1) - 1, chosen: layer !== null || head !== null, after: whole("after", 0), k: 5, grid: null };
   const followers = new Set();
   const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
 
@@ -52,9 +54,11 @@ const vit = (() => {
 
   /** The address names sample, chapter and, once chosen, layer and head, and after which layer chapter 6 reads, so that a link shows the same thing again. A chapter is a step that the
       browser's back button takes back. */
-  let place = {};
+  let place = {}, stepping = null;
   function address(change) {
-    const step = change?.chapter !== undefined && place.chapter !== undefined && place.chapter !== change.chapter;
+    const step = change?.chapter !== undefined && change.chapter === stepping && change.chapter !== place.chapter;
+    if (change?.chapter !== undefined && stepping !== null && change.chapter !== stepping) return; // on the way to the one that was clicked
+    if (change?.chapter !== undefined) stepping = null;
     Object.assign(place, change);
     const url = new URL(location.href);
     const named = { ...place, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null, after: state.after };
@@ -94,9 +98,13 @@ const vit = (() => {
 
   const percent = (p) => (p >= 0.9995 ? "100\u00a0%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}\u00a0%`
     : p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : p > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%");
+  /** The largest of them, sign aside: of as many as there are, which a call with an argument for each cannot take. */
+  const peak = (values) => values.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
   const number = (x, digits = 2) => { const text = x.toFixed(digits); return text.replace("-", +text ? "−" : ""); };
   /** In a sum or a product: negative numbers in brackets. */
   const term = (x, digits = 2) => { const text = number(x, digits); return text.startsWith("−") ? `(${text})` : text; };
+  /** A label beside a number: one that is written from the right keeps to itself. */
+  const named = (label) => (/[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/.test(label) ? `\u2068${label}\u2069` : label);
   const a = (label) => `${/^[aeiou]/i.test(label) ? "an" : "a"} ${label}`;
 
   /** A segmented choice that works by mouse and by arrow keys. */
@@ -156,9 +164,10 @@ const vit = (() => {
     });
   }
 
-  /** One thing at a time is asked of the server; while it works, only the newest wish waits. */
-  function line(send, patience = 20000, shown = () => {}, soon = 250) {
-    let busy = false, next = null, timer = null, patient = null;
+  /** One thing at a time is asked of the server; while it works, only the newest wish of each kind waits. */
+  function line(send, patience = 20000, shown = () => {}, soon = 250, kind = () => "") {
+    const next = new Map();
+    let busy = false, timer = null, patient = null;
     const go = (wish) => {
       busy = true;
       clearTimeout(timer);
@@ -171,18 +180,26 @@ const vit = (() => {
       clearTimeout(patient);
       shown(false);
       busy = false;
-      const wish = next;
-      next = null;
-      if (wish) go(wish);
+      const [first] = next;
+      if (!first) return;
+      next.delete(first[0]);
+      go(first[1]);
     }
-    return { ask: (wish) => { if (busy) next = wish; else go(wish); }, free, forget: () => { next = null; }, get busy() { return busy; } };
+    const wait = (wish) => { next.delete(kind(wish)); next.set(kind(wish), wish); };
+    return { ask: (wish) => { if (busy) wait(wish); else go(wish); }, free, forget: () => next.clear(), get busy() { return busy; } };
   }
   /** All that changes the place (sample, chapter) goes through here, with the layer and head that are looked at, once chosen: the
       ribbon's answer says that it has happened. */
   const steps = line(([trigger, where]) => trigger("select", state.chosen ? { ...where, layer: state.layer, head: state.head } : where), 20000,
-    (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting));
+    (waiting) => document.querySelector("#ribbon")?.classList.toggle("waiting", waiting), 250, ([, where]) => Object.keys(where)[0]);
+  /** To another chapter: by a click, which the back button takes back, or by that button itself. */
+  function goTo(trigger, chapter, back = false) {
+    stepping = back ? null : chapter;
+    if (back) place.chapter = chapter;
+    steps.ask([trigger, { chapter }]);
+  }
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, percent, number, term, a, choice, slider, replace, roving, line, steps, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, peak, percent, number, term, named, a, choice, slider, replace, roving, line, steps, goTo, h, views };
 })();
 window.vit = vit;
