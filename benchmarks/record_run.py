@@ -34,7 +34,7 @@ class Record:
         self.common = {**plan["train"], "dataset": dataset}
         self.pretrain = None
         if "pretrain" in plan:
-            self.pretrain = Stage("training.pretrain", output / "mae", {**plan["pretrain"], "dataset": dataset, "half": True})
+            self.pretrain = Stage("training.pretrain", output / "mae", {**plan["pretrain"], "dataset": dataset, "test_split": "none", "half": True})
             self.common["model"] = output / "mae"
         self.candidates = {name: Stage("training.train", output / f"choose-{name}", {**self.common, **changed, **plan["choose"], "test_split": "none"}, may_fail=True)
                            for name, changed in plan["candidates"].items()}

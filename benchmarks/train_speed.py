@@ -28,7 +28,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from benchmarks import peer_trainer
 from benchmarks.pace import Pace, in_turns
 from training import loop, report
-from training.config import TrainConfig, preset_names, read_preset
+from training.config import TrainConfig, architectures, read_preset
 from training.data import Pictures, Splits
 from training.model import make_processor
 from training.run import Run, make_accelerator, start
@@ -47,7 +47,7 @@ WARM_UP = 5  # steps; torch.compile does its work in the first two
 
 def options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train_speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--model-shape", default=RECORD, choices=[*SHAPES, *preset_names()], help="vit-tiny, vit-b16, or the architecture of a preset (default: %(default)s)")
+    parser.add_argument("--model-shape", default=RECORD, choices=[*SHAPES, *architectures()], help="vit-tiny, vit-b16, or the architecture of a preset (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--image-size", type=int, help="pixels a side that the model sees (default: the shape's own); the pictures are 32 px")
     parser.add_argument("--seconds", type=float, default=20.0, help="measuring time for each of the four (default: %(default)s), warm-up not counted")

@@ -7,7 +7,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from benchmarks import pace, train_speed
-from training.config import TrainConfig, read_preset
+from training.config import TrainConfig, architectures, preset_names, read_preset
 from training.optim import parameter_groups
 
 SHAPE = dict(image_size=8, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
@@ -41,6 +41,16 @@ def test_ours_is_measured_with_the_record_recipes_augmentation_and_limit_with_it
     for name in ("randaugment", "erasing", "mixup", "cutmix", "mix_probability", "drop_path", "ema", "clip", "label_smoothing"):
         assert getattr(config, name) == recipe[name] != 0
     assert (config.image_size, config.hidden_size, config.optimizer, config.mix_until) == (224, 768, "adamw", 1.0)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_is_a_shape_when_it_has_an_architecture(name, capsys):
+    if name in architectures():
+        assert train_speed.settings(train_speed.options(["--model-shape", name])).hidden_size == read_preset(name)["hidden_size"]
+    else:
+        with pytest.raises(SystemExit):
+            train_speed.options(["--model-shape", name])
+        assert f"error: argument --model-shape: invalid choice: '{name}' (choose from" in capsys.readouterr().err
 
 
 def test_the_record_runs_own_step_can_be_measured():

@@ -18,13 +18,14 @@ from vit_demo.errors import UserError
 
 
 def metrics_of(kind="test", dataset="uoft-cs/cifar10", base_model=None) -> dict:
+    part = "test" if kind == "test" else "held_out"
     measured = scores(torch.eye(3).repeat(10, 1), torch.tensor([0, 1, 2] * 8 + [0, 0, 0] * 2), NAMES)
     return {
         f"{kind}_accuracy": measured.pop("accuracy"),
         f"{kind}_loss": measured.pop("loss"),
         "epochs": 3, "seed": 7, "parameters": 1234567, "seconds": 300.0, "images_per_second": 1000.0, "images_seen": 90,
         "device": "CPU: x", "base_model": base_model, "command": "python -m training.train --dataset uoft-cs/cifar10",
-        "dataset": {"name": dataset, "train_images": 30, "held_out_images": 30, "fingerprint": "aa11", f"{kind}_fingerprint": "bb22"},
+        "dataset": {"name": dataset, "train_split": "train", "train_images": 30, f"{part}_images": 30, "fingerprint": "aa11", f"{part}_fingerprint": "bb22"},
         "settings": {"epochs": 3, "keep": "last", "output": "/home/me/runs", "learning_rate": 0.001},
         **measured,
     }
@@ -65,7 +66,9 @@ def test_held_out_training_pictures_are_never_called_a_test(folder):
     card = rewrite(folder, metrics_of("validation"))
     assert "86.67 % validation accuracy on 30 pictures" in card.text and "**not test accuracy**" in card.text
     assert "test accuracy on" not in card.text
-    assert card.data.eval_results[0].dataset_split == "validation"
+    accuracy, _ = card.data.eval_results
+    assert (accuracy.dataset_split, accuracy.metric_name) == ("train", "Validation accuracy on held-out training pictures")  # a split that the dataset has
+    assert "30 to learn from, 30 held out to measure on." in card.text and "to choose on" not in card.text and "held-out pictures `bb22`" in card.text
     assert not list((folder / ".eval_results").glob("*"))
 
 

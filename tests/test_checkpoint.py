@@ -105,7 +105,7 @@ def test_what_a_killed_save_left_is_no_state_and_goes_away(tmp_path):
 def test_a_full_disk_is_said_before_anything_is_written(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, tensors(1), {})
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: namedtuple("usage", "free")(2**20))
-    with pytest.raises(UserError, match=r"disk full: saving the state needs 13 MB, .* has 1 MB; the last saved state is intact\. Free space, then --resume"):
+    with pytest.raises(UserError, match=r"disk full: saving the state needs 13 MB, .* has 1 MB; what was saved before is intact\. Free space, then --resume"):
         checkpoint.save(tmp_path, 2, tensors(2, size=2**20), {})
     assert names(tmp_path) == ["step-00000001"]
 
@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_the_old_state(tmp_path):
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:  # the system refuses to write further, as it does on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
-        with pytest.raises(UserError, match="cannot save the state: .*The last saved state is intact: free space, then --resume") as refusal:
+        with pytest.raises(UserError, match="cannot save the state: .*What was saved before is intact: free space, then --resume") as refusal:
             checkpoint.save(tmp_path, 2, tensors(2, size=2**20), {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

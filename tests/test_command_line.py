@@ -46,17 +46,31 @@ def test_help_tells_every_setting_once(capsys):
 
 def test_yaml_means_what_it_says(tmp_path):
     file = tmp_path / "s.yaml"
-    file.write_text("learning_rate: 1e-3\ncompile: no\nflip: no\nimage_size: null\nseed: 3.0\n")  # to YAML a word, a truth, a truth
+    file.write_text("learning_rate: 1e-3\ncompile: no\nflip: no\nimage_size: null\nseed: 3.0\nsave_every: 9007199254740993\n")  # to YAML a word, a truth, a truth
     found = parse_config([*TINY, "--config", str(file)])
     assert found.learning_rate == 1e-3 and found.compile == "no" and found.flip is False and found.image_size is None
-    assert found.seed == 3 and isinstance(found.seed, int)
+    assert found.seed == 3 and isinstance(found.seed, int) and found.save_every == 2**53 + 1
 
 
 @pytest.mark.parametrize("text, told", [
     ("epoch: 3", "no such setting: epoch"),
     ("epochs: many", "epochs is 'many': it must be a whole number"),
     ("epochs: 2.5", "a whole number"),
+    ("epochs: .inf", "epochs is inf: it must be a whole number"),
+    ("epochs: .nan", "epochs is nan: it must be a whole number"),
+    ("epochs: [3]", r"epochs is \[3\]: it must be a whole number"),
+    (f"epochs: {10**400}", f"--epochs is {10**400}: it must be below 2\\^63"),
+    (f"epochs: {'9' * 5000}", "not YAML"),
+    ("learning_rate: .inf", r"--learning-rate is inf: it must be below 2\^63"),
+    (f"learning_rate: {10**400}", "it must be a number"),
+    ("learning_rate: {peak: 1}", "learning_rate is {'peak': 1}: it must be a number"),
     ("flip: 1", "true or false"),
+    ("flip: [yes]", "true or false"),
+    ("train_split: [a, b]", r"train_split is \['a', 'b'\]: it must be a word"),
+    ("train_split: 010", "train_split is 8: it must be a word, in quotes if need be"),  # to YAML a number, and not the one that it looks like
+    ("train_split: 2026-01-02", "train_split is .*: it must be a word, in quotes if need be"),
+    ("train_split: 2026-13-02", "not YAML"),
+    ("[" * 3000, "not YAML"),
     ("schedule: triangle", "--schedule is triangle: choose cosine, linear"),
     ("- epochs", "expected lines"),
     ("a: [", "not YAML"),
@@ -78,6 +92,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--epochs", "0"], "--epochs is 0: it must be at least 1"),
     ([*TINY, "--drop-path", "1"], "--drop-path is 1.0: it must be at least 0 and below 1"),
     ([*TINY, "--mix-until", "1.5"], "at most 1"),
+    ([*TINY, "--seed", str(2**63)], r"--seed is 9223372036854775808: it must be below 2\^63"),
     ([*TINY, "--learning-rate", "0"], "--learning-rate"),
     ([*TINY, "--batch-size", "10", "--accumulation", "4"], "--batch-size 10 is not divisible by --accumulation 4"),
     ([*TINY, "--num-attention-heads", "7"], "--hidden-size 192 is not divisible"),
@@ -96,6 +111,15 @@ def test_what_cannot_be_is_refused_in_one_line(flags, told):
     with pytest.raises(UserError, match=told) as refusal:
         parse_config(flags)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, PretrainConfig])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_setting_is_infinite_or_no_number(kind, value):
+    for field in dataclasses.fields(kind):
+        if field.type is float and field.metadata:
+            with pytest.raises(UserError, match=f"--{field.name.replace('_', '-')} is {value}: it must be"):
+                kind(**{field.name: float(value)})
 
 
 def test_fine_tuning_has_its_recipe_without_being_asked():

@@ -65,6 +65,16 @@ def test_an_image_folder_gives_the_same(model, pictures, truth, tmp_path):
     assert found["accuracy"] == 11 / 15 and found["dataset"] == "photos"
 
 
+def test_some_of_an_image_folder_are_drawn_from_all_its_classes(model, pictures, tmp_path):
+    """Its pictures lie class after class: the first ones would be of one class."""
+    for name in NAMES:
+        (tmp_path / "test" / name).mkdir(parents=True)
+        for number in range(8):
+            pictures[number].save(tmp_path / "test" / name / f"{number}.png")
+    found = evaluate(str(model), str(tmp_path), max_images=8)
+    assert found["images"] == 8 and all(row["support"] for row in found["per_class"])
+
+
 def test_a_model_of_the_hub_is_named_with_its_commit(hub, model, dataset):
     hub.seed("models", "tester/measured", model)
     found = evaluate("tester/measured", str(dataset), max_images=4)

@@ -14,8 +14,8 @@ from training.augment import View
 from training.batches import EpochBatches, parts
 from training.config import TrainConfig
 from training.data import Pictures, epoch_order
-from training.loop import evaluate, train_epoch
-from training.optim import WeightAverage, add_patch_dropout, learning_rate_factor, make_optimizers
+from training.loop import diverged, evaluate, train_epoch
+from training.optim import WeightAverage, add_drop_path, add_patch_dropout, learning_rate_factor, make_optimizers
 from vit_demo.errors import UserError
 
 VIEW = View(8, 2, torch.full((3,), 0.5), torch.full((3,), 0.5))
@@ -76,10 +76,11 @@ def test_a_step_is_smoothed_cross_entropy_clipped_and_adamw(model, pictures, acc
     same_weights(model, plain, 1e-6)
 
 
-def test_four_passes_make_the_step_of_one(model, pictures, accelerator):
-    def descent(model):
-        return [torch.optim.SGD([{"params": list(model.parameters()), "peak": 1.0}], lr=1.0)]  # sees how large a gradient is
+def descent(model):
+    return [torch.optim.SGD([{"params": list(model.parameters()), "peak": 1.0}], lr=1.0)]  # sees how large a gradient is
 
+
+def test_four_passes_make_the_step_of_one(model, pictures, accelerator):
     mixed = dict(mixup=0.8, cutmix=1.0, randaugment=2, erasing=0.5, warmup=0.0, clip=0.0)
     one, four = copy.deepcopy(model), copy.deepcopy(model)
     whole = steps_of(one, pictures, accelerator, TrainConfig(batch_size=8, accumulation=1, **mixed), optimizers=descent(one))
@@ -89,6 +90,12 @@ def test_four_passes_make_the_step_of_one(model, pictures, accelerator):
         assert a.correct == b.correct
     same_weights(one, four, 1e-6)
     assert (one.classifier.weight - model.classifier.weight).abs().max() > 1e-3
+
+
+def test_but_for_what_the_model_itself_drops(model, pictures, accelerator):
+    add_drop_path(model, 0.5)
+    one, four = (steps_of(copy.deepcopy(model), pictures, accelerator, TrainConfig(batch_size=8, accumulation=passes, **STILL)) for passes in (1, 4))
+    assert not torch.allclose(one[0].loss, four[0].loss, atol=1e-3)
 
 
 def test_parts_cover_a_batch_once_and_two_processes_see_what_one_does(pictures):
@@ -157,13 +164,22 @@ def test_a_loss_that_is_no_number_stops_within_the_step(model, pictures, acceler
     config = TrainConfig(batch_size=4, learning_rate=1.0, **STILL)
     optimizers = make_optimizers(model, config, fused=False)
     seen = []
-    with pytest.raises(UserError, match=r"the loss is nan in step 2 at learning rate .*: the last saved state is intact; start again with a lower --learning-rate"):
+    with pytest.raises(UserError, match=r"the loss is nan in step 2 at learning rate .*: what was saved before is intact; start again with a lower --learning-rate"):
         for step in train_epoch(model, optimizers, None, EpochBatches(pictures, config, 0, VIEW), accelerator, 0, 50):
             seen.append(step.number)
             if step.number == 1:
                 with torch.no_grad():
                     model.classifier.weight.fill_(float("nan"))
     assert seen == [0, 1]
+
+
+def test_a_loss_that_diverged_is_told_with_the_rates_at_work_and_what_to_lower():
+    def told(optimizer):
+        return diverged("the loss is nan", 3, 0.5, TrainConfig(learning_rate=1e-3, muon_learning_rate=4e-3, optimizer=optimizer))
+
+    assert told("adamw") == "the loss is nan in step 3 at learning rate 5.00e-04: what was saved before is intact; start again with a lower --learning-rate, or more --warmup"
+    assert told("muon") == ("the loss is nan in step 3 at learning rate 5.00e-04 (Muon's 2.00e-03): what was saved before is intact; "
+                            "start again with a lower --muon-learning-rate or --learning-rate, or more --warmup")
 
 
 def test_the_average_follows_every_step(model, pictures, accelerator):

@@ -1,7 +1,6 @@
 """Masked autoencoding learns from pictures alone, resumes exactly, and writes what the fine-tune command takes."""
 
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -13,17 +12,20 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from transformers import ViTMAEForPreTraining
+from transformers import ViTImageProcessorPil, ViTMAEForPreTraining
 
-from tests.runs import again, flags, quick  # noqa: F401 (quick is a fixture)
+from tests.runs import again, flags, full_disk, quick  # noqa: F401 (quick is a fixture)
 from tests.tiny import save_tiny_model
 from tests.training_data import parquet_dataset, rows, write_parquet
 from training import pretrain, train
+from training.command_line import parse_config
 from training.config import TrainConfig
 from training.data import load_splits
+from training.masked import POSITIONS
 from training.model import HEAD
 from training.model import build as build_classifier
-from training.pretrain import POSITIONS, PretrainConfig
+from training.pretrain import PretrainConfig
+from training.pretrain_outcome import fine_tune
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 
@@ -66,6 +68,7 @@ def test_writes_a_folder_that_the_library_reads(folder):
     assert {"README.md", "preprocessor_config.json", "config.json", "reconstructions.png"} <= {path.name for path in folder.iterdir()}
     told = (folder / "README.md").read_text()
     assert "(reconstructions.png)" in told and "Pictures from the training: what" in told and "to guess the mean would be 0.92" in told  # 1 - 1/12
+    assert "12 of a picture's 16 patches are hidden" in told
 
 
 def test_the_command_as_it_is_typed(dataset, folder, tmp_path):
@@ -75,41 +78,9 @@ def test_the_command_as_it_is_typed(dataset, folder, tmp_path):
     assert equal(weights(tmp_path / "mae"), weights(folder)) and (tmp_path / "mae" / "README.md").is_file()
 
 
-def test_encoder_and_decoder_know_where_a_patch_is(folder):
-    """Sines and cosines of column and row without their mean, fixed while it learns (He et al. 2021); none for the class token."""
-    model = ViTMAEForPreTraining.from_pretrained(folder)
-    for positions in (model.vit.embeddings.position_embeddings[0], model.decoder.decoder_pos_embed[0]):
-        quarter = positions.shape[1] // 4
-        expected = torch.zeros(1 + 16, 4 * quarter)
-        for patch in range(16):
-            row, column = divmod(patch, 4)
-            for k in range(quarter):
-                for part, place in enumerate((column, row)):
-                    angle = place / 10_000 ** (k / quarter)
-                    expected[1 + patch, 2 * part * quarter + k] = math.sin(angle)
-                    expected[1 + patch, (2 * part + 1) * quarter + k] = math.cos(angle)
-        expected[1:] -= sum(expected[1:]) / 16
-        assert torch.allclose(positions, expected, atol=1e-6)
-
-
-def test_what_is_always_at_one_place_is_learned():
-    """One picture of noise: whoever knows where a patch was can fill it in, and the mean of all patches is a poor guess."""
-    model, _ = pretrain.build(PretrainConfig(dataset="unused", output="unused", image_size=8, patch_size=2, hidden_size=32, num_hidden_layers=1,
-                                             num_attention_heads=2, intermediate_size=64, decoder_hidden_size=32, decoder_layers=1), ())
-    picture, optimizer = torch.randn(1, 3, 8, 8).expand(16, -1, -1, -1), torch.optim.AdamW(model.parameters(), 1e-2)
-    for _ in range(100):
-        loss, _ = pretrain.reconstruct(model, picture, None, None)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert loss < 0.3
-    noise = torch.rand(16, 16)
-    visible, filled = pretrain.filled_in(model.eval(), picture, noise)
-    hidden = noise.argsort(1).argsort(1) >= 4  # the four of least noise are seen
-    hidden = hidden.reshape(16, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.equal(visible, torch.where(hidden, 0, picture))
-    assert torch.equal(torch.where(hidden, 0, filled), visible)
-    assert (filled - picture).square().mean() < 0.3 * picture.var() < visible.sub(picture).square().mean()
+def test_positions_stay_as_they_began(dataset, folder):
+    model, _ = pretrain.build(parse_config(["--dataset", str(dataset), "--output", "unused", *TINY], PretrainConfig), ())
+    assert all(torch.equal(weights(folder)[name], model.state_dict()[name]) for name in POSITIONS)
 
 
 def test_fine_tuning_starts_from_every_weight_of_the_encoder(folder):
@@ -142,7 +113,7 @@ def test_the_fine_tune_command_takes_it_and_leaves_the_test_pictures_unread(fold
 def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
     pictures, labels = rows(48)
     turned = [(label + 1) % 3 for label in labels]
-    columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": turned}}
+    columns = {"train": {"img": [{"bytes": p, "path": None} for p in pictures], "label": turned}, "test": {"img": [{"bytes": b"no picture", "path": None}], "label": [0]}}
     other = write_parquet(tmp_path / "other", columns, {"img": datasets.Image(), "label": datasets.ClassLabel(names=["red", "green", "blue"])})
     assert equal(weights(run(other, tmp_path / "mae")), weights(folder))
 
@@ -150,7 +121,7 @@ def test_labels_and_test_pictures_change_nothing(folder, tmp_path):
 def test_pictures_held_out_for_the_fine_tune_are_not_learned_from_but_filled_in_at_the_end(dataset, tmp_path, capsys):
     output = run(dataset, tmp_path / "mae", "--validation-images", "12")
     told = capsys.readouterr().out
-    assert "36 training pictures, 12 validation\n" in told and "accuracy" not in told
+    assert "36 training pictures, 12 held out to measure on\n" in told and "accuracy" not in told
     assert equal(weights(output), weights(run(dataset, tmp_path / "first", "--max-train-images", "36")))
     metrics = json.loads((output / "metrics.json").read_text())
     assert metrics["dataset"]["train_images"] == 36 and not any("validation" in name for name in metrics["history"][0])
@@ -160,6 +131,19 @@ def test_pictures_held_out_for_the_fine_tune_are_not_learned_from_but_filled_in_
         several = [model(pixel_values=pixels).loss.item() for _ in range(50)]  # other patches hidden each time
     assert min(several) < metrics["validation_reconstruction_loss"] < max(several)
     assert f"on 12 pictures that it did not learn from {metrics['validation_reconstruction_loss']:.4f}" in (output / "README.md").read_text()
+
+
+def test_without_a_test_split_the_pictures_that_a_fine_tune_measures_on_are_not_learned_from(tmp_path, capsys):
+    dataset = parquet_dataset(tmp_path / "data", train=60, test=0)
+    output = run(dataset, tmp_path / "mae", "--seed", "3")  # whichever seed the two runs have
+    assert "54 training pictures, 6 held out to measure on\n" in capsys.readouterr().out
+    found, fine_tune = json.loads((output / "metrics.json").read_text())["dataset"], load_splits(TrainConfig(dataset=str(dataset)), 8, progress=False)
+    assert found["held_out_images"] == len(fine_tune.held_out) == 6
+    learned = load_splits(pretrain.PretrainConfig(dataset=str(dataset)), 8, progress=False).train
+    assert torch.equal(learned.pixels, fine_tune.train.pixels)
+    assert "on 6 pictures that it did not learn from" in (output / "README.md").read_text()
+    whole = load_splits(pretrain.PretrainConfig(dataset=str(dataset), test_split="none"), 8, progress=False)
+    assert len(whole.train) == 60 and whole.held_out is None
 
 
 @pytest.fixture
@@ -199,6 +183,15 @@ def test_a_stopped_run_goes_on_to_the_same_weights(dataset, folder, tmp_path):
     assert equal(weights(output), weights(folder))
 
 
+def test_a_disk_that_fills_up_under_the_processor_leaves_a_run_that_goes_on(dataset, folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(ViTImageProcessorPil, "save_pretrained", full_disk)
+        with pytest.raises(UserError, match="^cannot save the model: No space left on device; .* What was saved before is intact: free space, then --resume$"):
+            run(dataset, tmp_path / "mae")
+    assert {path.name for path in (tmp_path / "mae").iterdir()} == {"state", "train.yaml"}
+    assert equal(weights(pretrain.main(again(tmp_path / "mae"))), weights(folder))
+
+
 def test_the_other_commands_run_is_not_gone_on_with(dataset, folder, tmp_path, quick):
     output = train.main(flags(dataset, tmp_path / "vit", "--epochs", "1"))
     with pytest.raises(UserError, match=r"the saved state is of another model, with another decoder\.\S+ or none: go on with the command that started the run") as refusal:
@@ -206,6 +199,11 @@ def test_the_other_commands_run_is_not_gone_on_with(dataset, folder, tmp_path, q
     assert "\n" not in str(refusal.value)
     with pytest.raises(UserError, match="no such setting: decoder_hidden_size"):
         train.main(again(folder))
+
+
+def test_the_command_that_it_names_next_is_one_of_the_same_pictures():
+    assert fine_tune("my mae", "owner/data", None) == "python -m training.train --model 'my mae' --dataset owner/data --output runs/vit"
+    assert "--dataset owner/data --dataset-config small --output" in fine_tune("mae", "owner/data", "small")
 
 
 def test_half_the_size_when_asked(dataset, tmp_path):
@@ -223,6 +221,14 @@ def test_settings_that_mean_nothing_here_are_no_flags(dataset, tmp_path, capsys)
         run(dataset, tmp_path / "mae", "--hidden-size", "18")
     with pytest.raises(UserError, match="multiple of 32: take 32"):
         run(dataset, tmp_path / "mae", "--decoder-hidden-size", "48")
+
+
+@pytest.mark.parametrize(("ratio", "sees"), [("0", 16), ("0.95", 0)])
+def test_a_share_that_leaves_nothing_to_see_or_to_fill_in_is_refused_before_the_first_step(ratio, sees, dataset, tmp_path):
+    told = f"--mask-ratio {float(ratio)}: the encoder would see {sees} of 16 patches, and must see some but not all: take a ratio above 0 and below 15/16, or more patches"
+    with pytest.raises(UserError, match=f"^{told}$"):
+        run(dataset, tmp_path / "mae", "--mask-ratio", ratio)
+    assert not (tmp_path / "mae").exists()
 
 
 def test_goes_on_from_an_earlier_one_decoder_and_all(dataset, folder, tmp_path):
@@ -276,7 +282,7 @@ def test_pictures_need_no_labels(dataset, folder, tmp_path, capsys):
     for number, picture in enumerate(pictures):
         (tmp_path / "loose" / f"{number:03d}.png").write_bytes(picture)
     for source in (bare, tmp_path / "loose"):
-        output = run(source, tmp_path / f"mae-of-{source.name}")
+        output = run(source, tmp_path / f"mae-of-{source.name}", "--test-split", "none")
         assert equal(weights(output), weights(folder))
     assert "classes" not in capsys.readouterr().out
     with pytest.raises(UserError, match="no label column among img: choose one with --label-column"):

@@ -1,5 +1,6 @@
 """Stopped, killed, streamed: a run that goes on ends with the very same weights, and goes on with nothing else."""
 
+import dataclasses
 import json
 import os
 import random
@@ -19,7 +20,7 @@ from tests.training_data import parquet_dataset
 from training import checkpoint, outcome, train
 from training.batches import EpochBatches
 from training.interrupt import Interrupt
-from training.train import main
+from training.train import cli, main
 from vit_demo.errors import UserError
 
 STEPS = 18  # three epochs of six
@@ -172,6 +173,48 @@ def wait_for(process, sign, seconds: float = 120) -> None:
     while not sign():
         assert process.is_alive() and time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_step_says_how_to_go_on(number, dataset, uninterrupted, tmp_path, monkeypatch, capsys):
+    """The trained state is saved; what is left is to measure and write it."""
+    def asked_to_stop(run):
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "CLASSIFY", dataclasses.replace(train.CLASSIFY, finish=asked_to_stop))
+        with pytest.raises(SystemExit) as stopped:
+            cli(lambda: main(flags(dataset, tmp_path / "run", *RANDOM)))
+    assert stopped.value.code == 130 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert f"stopped before the trained model was measured and written; go on with:\n  python -m training.train --output {tmp_path / 'run'} --resume" in capsys.readouterr().out
+    monkeypatch.setattr(train, "CLASSIFY", QUICK)
+    main(again(tmp_path / "run"))
+    assert same_weights(tmp_path / "run", uninterrupted[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_step_is_one_word_and_130(number, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "load_splits", lambda *given, **more: os.kill(os.getpid(), number) or time.sleep(10))
+    with pytest.raises(SystemExit) as stopped:
+        cli(lambda: main(flags(dataset, tmp_path / "run")))
+    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n" and not (tmp_path / "run").exists()
+
+
+def test_best_weights_that_are_gone_are_missed_before_training_goes_on_and_before_others_are_shipped(dataset, tmp_path, monkeypatch, quick):
+    output, more = tmp_path / "run", ("--validation-images", "8", "--keep", "best")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 7)  # in the second epoch
+        with pytest.raises(SystemExit):
+            main(flags(dataset, output, *more))
+    shutil.rmtree(output / "state" / "best")
+    told = r"state/best/config.json is gone: --keep best ships the weights of epoch 1, which lay there; bring the folder back, or start another --output"
+    with pytest.raises(UserError, match=told):
+        main(again(output))
+    monkeypatch.setattr(train, "CLASSIFY", dataclasses.replace(QUICK, finish=lambda run: shutil.rmtree(run.output / "state" / "best") or outcome.finish(run)))
+    with pytest.raises(UserError, match="is gone: --keep best ships the weights of epoch"):
+        main(flags(dataset, tmp_path / "other", *more))
+    assert not (tmp_path / "other" / "model.safetensors").exists()
 
 
 def test_a_second_signal_leaves_at_once_but_a_launchers_echo_does_not(monkeypatch):

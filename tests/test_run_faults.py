@@ -1,12 +1,10 @@
 """A run that diverges, or whose disk fills up: one line, the last good state intact, and nothing bad or half written beside it."""
 
-import errno
-
 import pytest
 import torch
 from transformers import ViTForImageClassification
 
-from tests.runs import again, dataset, flags, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.runs import again, dataset, flags, full_disk, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
 from training import checkpoint, outcome, train
 from training.train import main
 from vit_demo.errors import UserError
@@ -25,7 +23,7 @@ def test_a_diverging_run_stops_in_one_line_and_the_last_good_state_loads(dataset
     start = train.start
     monkeypatch.setattr(train, "start", lambda *given: run_of.append(start(*given)) or run_of[0])
     monkeypatch.setattr(train.Meter, "add", poisoned)
-    with pytest.raises(UserError, match=r"in step 10 at learning rate [\d.e-]+: the last saved state is intact; start again with a lower --learning-rate") as stopped:
+    with pytest.raises(UserError, match=r"in step 10 at learning rate [\d.e-]+ \(Muon's [\d.e-]+\): what was saved before is intact; start again with a lower --muon-learning-rate or --learning-rate, or more --warmup") as stopped:
         main(flags(dataset, tmp_path / "run"))
     assert "\n" not in str(stopped.value)
     state = checkpoint.newest_complete(tmp_path / "run" / "state")
@@ -63,10 +61,6 @@ def test_nor_are_they_kept_as_the_best_or_as_a_snapshot(dataset, tmp_path, monke
     assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run" / "state" / "best").values())
 
 
-def full_disk(*given, **more):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 @pytest.mark.parametrize("more, spared", [(["--snapshots", "3"], 1), (["--keep", "best", "--validation-images", "8"], 0), ([], 0)])
 def test_a_disk_that_fills_up_under_a_snapshot_the_best_or_the_model_leaves_a_run_that_goes_on(more, spared, dataset, tmp_path, monkeypatch, quick):
     save, spare = ViTForImageClassification.save_pretrained, iter([True] * spared)
@@ -80,7 +74,7 @@ def test_a_disk_that_fills_up_under_a_snapshot_the_best_or_the_model_leaves_a_ru
     main(flags(dataset, tmp_path / "whole", *more))
     with monkeypatch.context() as patch:
         patch.setattr(ViTForImageClassification, "save_pretrained", half)
-        with pytest.raises(UserError, match=r"cannot save the model: No space left on device; it needs 1 MB, \S+/ has \d+ MB free\. The last saved state is intact: free space, then --resume") as refusal:
+        with pytest.raises(UserError, match=r"cannot save the model: No space left on device; it needs 1 MB, \S+/ has \d+ MB free\. What was saved before is intact: free space, then --resume") as refusal:
             main(flags(dataset, tmp_path / "run", *more))
     assert "\n" not in str(refusal.value) and not list(tmp_path.rglob(".writing*"))
     assert {path.name for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())} <= {"state"}

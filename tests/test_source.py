@@ -6,15 +6,15 @@ import pytest
 from tests.training_data import rows, write_parquet
 from training.config import TrainConfig
 from training.data import load_splits
-from training.source import class_ids, find_columns
+from training.source import class_ids, find_columns, known_ids, open_dataset
 from vit_demo.errors import UserError
 
 CLASSES, NUMBER, WORD = datasets.ClassLabel(names=["a", "b", "c"]), datasets.Value("int64"), datasets.Value("string")
 
 
-def refusal(*arguments) -> str:
+def refusal(*arguments, read=class_ids) -> str:
     with pytest.raises(UserError) as refused:
-        class_ids(*arguments)
+        read(*arguments)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -45,7 +45,7 @@ def test_numbers_and_words_are_counted_from_0():
     assert class_ids([2, 0, 2], CLASSES) == ([2, 0, 2], ("a", "b", "c"))
     assert class_ids([30, 4, 30], NUMBER) == ([1, 0, 1], ("4", "30"))
     assert class_ids(["-1", "x"], WORD) == ([0, 1], ("-1", "x"))  # a word is what it says
-    assert class_ids([30], NUMBER, ("4", "30")) == ([1], ("4", "30"))
+    assert known_ids([30], NUMBER, ("4", "30"), declared=False) == [1]
 
 
 @pytest.mark.parametrize("count, more", [(48, {}), (96, {"max_train_images": 40})])
@@ -62,8 +62,62 @@ def test_a_negative_number_is_no_class():
     assert refusal([0, 1, -1], CLASSES) == "row 2 has label -1: labels must lie between 0 and 2: remove such rows first, or choose another split or --label-column"
 
 
+def test_plain_numbers_of_a_test_split_are_names_where_the_training_split_declares_no_classes():
+    """4 and 30 were learned: a 0 is neither of them, though there are two."""
+    for stranger in (0, 1, 7):
+        assert refusal([4, stranger], NUMBER, ("4", "30"), False, read=known_ids).startswith(f"the test split has other classes ({stranger}) than the training split (4, 30)")
+    assert known_ids([2, 0], NUMBER, ("a", "b", "c"), declared=True) == [2, 0]
+    assert known_ids([0, 2], NUMBER, ("1", "2", "3"), declared=True) == [0, 2]  # not every one is a name, so all are numbers
+    assert refusal([3], NUMBER, ("a", "b", "c"), True, read=known_ids).startswith("the test split has other classes (3) than")
+    assert refusal([0], NUMBER, ("air", "sea"), False, read=known_ids).startswith("the test split has other classes (0) than")
+
+
+def test_classes_of_a_test_split_are_matched_by_name_whatever_their_order():
+    assert known_ids([0, 1], datasets.ClassLabel(names=["c", "a"]), ("a", "b", "c"), declared=True) == [2, 0]
+    assert known_ids([1, 1], datasets.ClassLabel(names=["other", "a"]), ("a", "b"), declared=False) == [0, 0]
+    assert "other classes (other) than" in refusal([0], datasets.ClassLabel(names=["other", "a"]), ("a", "b"), True, read=known_ids)
+
+
 @pytest.mark.parametrize("feature, known", [(CLASSES, ("a", "b", "c")), (NUMBER, ("0", "1"))])
-def test_hidden_labels_of_a_test_split_name_the_flag(feature, known):
-    told = refusal([-1, -1], feature, known)
+@pytest.mark.parametrize("declared", [True, False])
+def test_hidden_labels_of_a_test_split_name_the_flag(feature, known, declared):
+    told = refusal([-1, -1], feature, known, declared, read=known_ids)
     assert told == (f"the test split has other classes (-1) than the training split ({', '.join(known)}): name another with --test-split, "
                     "or leave it unread with --test-split none and --validation-images")
+
+
+def two_configurations(folder):
+    """Two data sets under one name, as on the Hub: their README says which files belong to which."""
+    for name, count in (("small", 6), ("large", 12)):
+        pictures, labels = rows(count)
+        write_parquet(folder / name, {"train": {"img": [{"bytes": data, "path": None} for data in pictures], "label": labels}}, {"img": datasets.Image(), "label": CLASSES})
+    listed = "".join(f"- config_name: {name}\n  data_files: {name}/data/*.parquet\n" for name in ("small", "large"))
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
+    return folder
+
+
+def test_one_of_several_configurations_is_chosen_by_its_name(tmp_path):
+    folder = str(two_configurations(tmp_path))
+    assert len(open_dataset(folder, "small")["train"]) == 6 and len(open_dataset(folder, "large")["train"]) == 12
+    found = load_splits(TrainConfig(dataset=folder, dataset_config="large", workers=0, test_split="none", validation_images=2), 8, progress=False)
+    assert len(found.train) == 10
+    for config, told in ((None, "has several configurations"), ("huge", "has no configuration 'huge'")):
+        with pytest.raises(UserError, match=rf"{told}: choose with --dataset-config among (small, large|large, small)$"):
+            open_dataset(folder, config)
+
+
+def test_a_readme_that_promises_other_splits_is_one_line(tmp_path):
+    pictures, labels = rows(6)
+    write_parquet(tmp_path, {"train": {"img": [{"bytes": data, "path": None} for data in pictures], "label": labels}}, {"img": datasets.Image(), "label": CLASSES})
+    for name, count in (("train", 5), ("more", 6)):  # another number of pictures, another split
+        (tmp_path / "README.md").write_text(f"---\ndataset_info:\n  splits:\n  - name: {name}\n    num_bytes: 1\n    num_examples: {count}\n---\n")
+        with pytest.raises(UserError, match=r"the README.md of dataset '.*' promises other splits than its files hold \(.*\): mend dataset_info there, or take it out") as refused:
+            open_dataset(str(tmp_path))
+        assert "\n" not in str(refused.value)
+
+
+def test_a_dataset_that_is_a_program_is_not_run(hub, tmp_path):
+    (tmp_path / "program.py").write_text("raise SystemExit('it was run')")
+    hub.seed("datasets", "some/program", tmp_path)
+    with pytest.raises(UserError, match="dataset 'some/program' is a program, not files, and programs of others are not run: take a copy of it in parquet files"):
+        open_dataset("some/program")

@@ -22,8 +22,8 @@ from training.batches import EpochBatches, Tables, draw
 from training.config import TrainConfig
 from training.data import Pictures
 from training.loop import evaluate, train_epoch
+from training.masked import reconstruct
 from training.optim import WeightAverage, add_drop_path, add_patch_dropout, make_optimizers
-from training.pretrain import reconstruct
 
 META = torch.device("meta")
 COUNT, STEPS = 22, 2

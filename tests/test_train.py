@@ -11,7 +11,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import pil, save_tiny_model
-from tests.training_data import NAMES, image_folder
+from tests.training_data import NAMES, image_folder, parquet_dataset
 from training import checkpoint, forecast, outcome, train
 from training.config import TrainConfig
 from training.data import load_splits
@@ -71,6 +71,33 @@ def test_the_metrics_tell_the_conditions(finished):
     assert metrics["command"].startswith("python -m training.train --dataset ") and metrics["confusion"] and metrics["device"]
 
 
+def test_without_a_test_split_every_part_is_counted_under_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    folder = parquet_dataset(tmp_path / "data", train=60, test=0)
+    main(flags(folder, tmp_path / "run", "--epochs", "1", "--validation-images", "10"))
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["dataset"]
+    splits = load_splits(TrainConfig(dataset=str(folder), validation_images=10), 8, progress=False)
+    assert (found["train_images"], found["validation_images"], found["held_out_images"]) == (44, 10, 6)
+    assert found["fingerprint"] == splits.train.fingerprint and found["held_out_fingerprint"] == splits.held_out.fingerprint and found["test_split"] is None
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "44 to learn from, 10 held out to choose on, 6 held out to measure on." in card
+    main(flags(folder, tmp_path / "chosen", "--epochs", "1", "--validation-images", "10", "--test-split", "none"))
+    found = json.loads((tmp_path / "chosen" / "metrics.json").read_text())["dataset"]
+    assert (found["train_images"], found["validation_images"]) == (50, 10) and "held_out_images" not in found
+
+
+def test_pictures_that_were_left_out_are_counted_in_the_card(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])
+    folder = image_folder(tmp_path / "data" / "train", 24)
+    image_folder(tmp_path / "data" / "test", 6)
+    for broken in (folder / "green" / "013.png", folder.parent / "test" / "red" / "003.png"):
+        broken.write_bytes(broken.read_bytes()[:70])
+    main(flags(folder.parent, tmp_path / "run", "--epochs", "1", "--skip-bad"))
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())["dataset"]
+    assert (found["unreadable_train_images"], found["unreadable_test_images"], found["train_images"], found["test_images"]) == (1, 1, 23, 5)
+    assert "Left out, since they could not be read: 1 of the pictures to learn from, 1 of the test pictures." in (tmp_path / "run" / "README.md").read_text()
+
+
 def test_the_weight_average_is_what_is_shipped(finished):
     shipped = ViTForImageClassification.from_pretrained(finished).state_dict()
     state, _ = checkpoint.load(checkpoint.newest_complete(finished / "state"))
@@ -120,7 +147,7 @@ def test_a_compiled_model_is_saved_under_plain_names(dataset, tmp_path):
 def test_a_model_that_the_disk_has_no_room_for_is_said_before_it_is_written(tmp_path, monkeypatch):
     model = ViTForImageClassification(ViTConfig(hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4))
     monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: namedtuple("usage", "free")(2**20))
-    with pytest.raises(UserError, match=r"disk full: saving the model needs 14 MB, run/ has 1 MB; the last saved state is intact\. Free space, then --resume"):
+    with pytest.raises(UserError, match=r"disk full: saving the model needs 14 MB, run/ has 1 MB; what was saved before is intact\. Free space, then --resume"):
         outcome.write_weights(tmp_path / "run", model, model.state_dict())
     assert not (tmp_path / "run").exists()
 
@@ -182,10 +209,24 @@ def test_an_output_that_holds_something_is_refused(finished, dataset, tmp_path):
         main(flags(dataset, finished))
     with pytest.raises(UserError, match="nothing to resume"):
         main(again(tmp_path / "run"))
+    with pytest.raises(UserError, match="already holds a run"):  # it checks every input
+        main(flags(dataset, finished, "--dry-run"))
     (tmp_path / "empty").mkdir()
     main(flags(dataset, tmp_path / "empty", "--dry-run"))
     with pytest.raises(UserError, match="cannot write to --output .*file/run: Not a directory; give another folder"):
-        main(flags(dataset, tmp_path / "file" / "run"))
+        main(flags(dataset, tmp_path / "file" / "run", "--dry-run"))
+
+
+def test_a_dry_run_of_a_resumption_checks_it_and_changes_nothing(tmp_path, quick, capsys):
+    dataset, output = parquet_dataset(tmp_path / "data", train=16, test=3), tmp_path / "run"
+    with pytest.raises(SystemExit):
+        main(flags(dataset, output, "--stop-after", "0.00001"))
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    main(again(output, "--dry-run", "--stop-after", "0"))
+    assert "going on after step 1 of 6" in capsys.readouterr().out
+    with pytest.raises(UserError, match="are not those that the run was started with"):
+        main(again(output, "--dry-run", "--dataset", str(parquet_dataset(tmp_path / "more", train=24, test=3))))
+    assert before == {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
 
 
 def test_the_model_is_gone_before_the_processes_part(dataset, tmp_path, monkeypatch, quick):

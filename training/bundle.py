@@ -8,7 +8,6 @@ snapshots the small model that is shown learning beside models that bring none.
 
 import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
+from training import command_line
 from training.product import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
@@ -72,11 +72,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cli() -> None:
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    command_line.cli(main)
 
 
 if __name__ == "__main__":

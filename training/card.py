@@ -127,10 +127,11 @@ def eval_results(metrics: dict) -> list[EvalResult]:
     if kind is None:
         return []
     name = dataset.get("name") or "unnamed dataset"
-    split = (dataset.get("test_split") or "test") if kind == "test" else "validation"
-    where = dict(task_type="image-classification", task_name="Image Classification", dataset_type=name, dataset_name=name.split("/")[-1], dataset_split=split)
+    split, held_out = (dataset.get("test_split") or "test", "") if kind == "test" else (dataset.get("train_split"), " on held-out training pictures")
+    where = dict(task_type="image-classification", task_name="Image Classification", dataset_type=name, dataset_name=name.split("/")[-1],
+                 dataset_config=dataset.get("config"), dataset_split=split)
     return [
-        EvalResult(metric_type=metric, metric_name=f"{kind.capitalize()} {metric}", metric_value=round(metrics[f"{kind}_{metric}"], 6), **where)
+        EvalResult(metric_type=metric, metric_name=f"{kind.capitalize()} {metric}{held_out}", metric_value=round(metrics[f"{kind}_{metric}"], 6), **where)
         for metric in ("accuracy", "loss")
         if f"{kind}_{metric}" in metrics
     ]

@@ -101,17 +101,25 @@ def class_rows(metrics: dict) -> list[dict]:
 
 def data(metrics: dict, hub_dataset: bool) -> str:
     """Which pictures it learned from and was measured on, with their fingerprints."""
-    dataset, kind = metrics.get("dataset", {}), measured_kind(metrics)
+    dataset = metrics.get("dataset", {})
     name = dataset.get("name")
     if not name:
         return "The dataset was not recorded."
     linked = f"[{plain(name)}](https://huggingface.co/datasets/{name})" if hub_dataset else code(name)
+    linked += f", configuration {code(dataset['config'])}" if dataset.get("config") else ""
     counts = [f"{dataset[key]:,} {words}" for key, words in (
-        ("train_images", "to learn from"), ("validation_images", "held out to choose on"), ("held_out_images", f"{kind} pictures"), ("test_images", "test pictures"))
+        ("train_images", "to learn from"), ("validation_images", "held out to choose on"), ("held_out_images", "held out to measure on"), ("test_images", "test pictures"))
         if dataset.get(key)]
     last = "in the last run, " if earlier(metrics) else ""
     lines = [f"{linked}: {last}{', '.join(counts)}." if counts else f"{linked}."]
-    prints = [(part, dataset[key]) for part, key in (("training pictures", "fingerprint"), (f"{kind} pictures", f"{kind}_fingerprint")) if dataset.get(key)]
+    unread = [f"{dataset[key]:,} of the {words}" for key, words in (
+        ("unreadable_train_images", "pictures to learn from"), ("unreadable_validation_images", "pictures to choose on"),
+        ("unreadable_held_out_images", "pictures to measure on"), ("unreadable_test_images", "test pictures")) if dataset.get(key)]
+    if unread:
+        lines.append(f"Left out, since they could not be read: {', '.join(unread)}.")
+    prints = [(part, dataset[key]) for part, key in (
+        ("training pictures", "fingerprint"), ("validation pictures", "validation_fingerprint"), ("held-out pictures", "held_out_fingerprint"),
+        ("test pictures", "test_fingerprint")) if dataset.get(key)]
     if prints:
         lines.append("SHA-256 of pixels and labels, the same in any order: " + "; ".join(f"{part} `{value}`" for part, value in prints) + ".")
     if bank := metrics.get("settings", {}).get("bank"):

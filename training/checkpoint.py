@@ -70,7 +70,7 @@ def room_for(need: int, aside: Path, what: str) -> Iterator[Path]:
     shutil.rmtree(aside, ignore_errors=True)
     have = free(folder)
     if have < need:
-        raise UserError(f"disk full: saving {what} needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB; the last saved state is intact. Free space, then --resume")
+        raise UserError(f"disk full: saving {what} needs {mb(need)} MB, {folder.name}/ has {mb(have)} MB; what was saved before is intact. Free space, then --resume")
     try:
         aside.mkdir(parents=True)
         yield aside
@@ -79,7 +79,7 @@ def room_for(need: int, aside: Path, what: str) -> Iterator[Path]:
         with suppress(OSError):
             folder.rmdir()  # where this would have been the first in it
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot save {what}: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(free(folder))} MB free. The last saved state is intact: free space, then --resume") from None
+        raise UserError(f"cannot save {what}: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(free(folder))} MB free. What was saved before is intact: free space, then --resume") from None
 
 
 def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict) -> Path:

@@ -25,16 +25,18 @@ class TrainConfig:
     EXAMPLE: ClassVar[str] = "accelerate launch -m training.train --dataset uoft-cs/cifar10 --model google/vit-base-patch16-224-in21k --output runs/vit-b16"
     WAYS: ClassVar[str] = "give --model to fine-tune one, or --preset to train from scratch"
     SHAPE: ClassVar[tuple[str, ...]] = ("patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")  # --model brings its own
+    ANSWERS: ClassVar[bool] = True  # whether it learns classes: labels are read, and its answers measured
     UNUSED: ClassVar[frozenset[str]] = frozenset()  # settings without a flag: they mean nothing to this command
 
     # What to learn from
     dataset: str | None = option(None, "Hub id (uoft-cs/cifar10), a folder of parquet files, or a folder with one folder of pictures a class")
+    dataset_config: str | None = option(None, "which one of several data sets that live under the one name")
     image_column: str | None = option(None, "the column with the pictures; found by its type when there is just one")
     label_column: str | None = option(None, "the column with the classes; found by its type when there is just one")
     train_split: str = option("train", "the split to train on")
-    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise a seeded 10 %% of the training pictures is held out and reported as validation_accuracy); none: leave the test pictures unread and measure on --validation-images alone")
-    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial)", least=1)
-    validation_images: int = option(0, "hold out the last this many training pictures and measure on them after each epoch", least=0)
+    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise 10 %% of the training pictures, always the same, are held out and reported as validation_accuracy); none: leave the test pictures unread and measure on --validation-images alone")
+    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial); of folders of pictures, which lie class by class, on so many drawn from all, always the same", least=1)
+    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
     model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
@@ -49,7 +51,7 @@ class TrainConfig:
     # How to train
     epochs: int = option(10, "passes over the training pictures", least=1)
     batch_size: int = option(128, "pictures an optimiser step, over all processes and accumulation steps", least=1)
-    accumulation: int = option(1, "split each batch into this many forward-backward passes (less memory, same result)", least=1)
+    accumulation: int = option(1, "split each batch into this many forward-backward passes (less memory; the same step, but for what the model itself drops or hides at random)", least=1)
     optimizer: str = option("adamw", "adamw, or muon (orthogonalised momentum) for the matrices of the layers and AdamW for the rest", choices=["adamw", "muon"])
     learning_rate: float = option(1e-3, "peak learning rate of AdamW", least=1e-12)
     muon_learning_rate: float = option(4e-3, "peak learning rate of Muon", least=1e-12)
@@ -103,7 +105,7 @@ class TrainConfig:
             raise UserError("--keep best needs --validation-images: pictures to choose on")
         if self.early_stopping and not self.validation_images:
             raise UserError(f"--early-stopping {self.early_stopping} needs --validation-images: pictures whose accuracy tells when to stop")
-        if self.test_split == NO_TEST and not self.validation_images and "test_split" not in self.UNUSED:
+        if self.test_split == NO_TEST and not self.validation_images and self.ANSWERS:
             raise UserError("--test-split none leaves nothing to measure on: give --validation-images")
 
     def patches_dropped(self, epoch: int) -> float:

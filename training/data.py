@@ -15,7 +15,7 @@ from training.config import NO_TEST
 from training.files import Files
 from training.reading import Holder, look_at_all
 from training.report import combined
-from training.source import class_ids, find_columns, find_image_column, need_classes, need_split, open_dataset
+from training.source import class_ids, find_columns, find_image_column, is_declared, known_ids, need_classes, need_split, open_dataset
 from vit_demo.errors import UserError
 
 UNLABELLED = ("any picture",)  # the one class of pictures whose labels are not read
@@ -29,6 +29,7 @@ class Pictures:
     labels: torch.Tensor  # (M,) int64; all 0 where none are read
     class_names: tuple[str, ...]
     digests: tuple[bytes, ...] = ()  # of each picture as it was saved, for the fingerprint
+    left_out: int = 0  # how many more there would be, could they be read
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,14 +59,19 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What a run learns from and is measured on. `held_out_name` says what kind of number the last measure is."""
+    """What a run learns from and is measured on."""
 
     train: Pictures
     validation: Pictures | None  # the last --validation-images training pictures
-    held_out: Pictures | None  # as saved: the test split; without one, a seeded 10 % of the training pictures
-    held_out_name: str  # "test" or "validation"
+    held_out: Pictures | None  # as saved: what the number at the end is measured on
+    held_out_part: str  # "test"; without such a split "held_out", a tenth of the training pictures; or those of "validation" again
     test_split: str | None
     said: tuple[str, ...] = ()  # lines for the user
+
+    @property
+    def held_out_name(self) -> str:
+        """What kind of number the last measure is: "test" or "validation"."""
+        return "test" if self.held_out_part == "test" else "validation"
 
     @property
     def order(self) -> str:
@@ -96,31 +102,40 @@ def encoded(dataset, split: str, column: str, rows: list[int], **more) -> Files:
     return Files(dataset[split].select_columns([column]).cast_column(column, datasets.Image(decode=False)), rows, split, **more)
 
 
-def labels_of(dataset, split: str, flag: str, columns: tuple[str, str], known: tuple[str, ...] | None = None) -> tuple[list[int], tuple[str, ...]]:
-    """A split's labels and class names, every row checked."""
-    need_split(dataset, split, flag)
+def labels_of(dataset, split: str, columns: tuple[str, str]) -> tuple[list, object]:
+    """A split's label column as it stands, and its type."""
     missing = [name for name in columns if name not in dataset[split].features]
     if missing:
         raise UserError(f"split {split!r} has no column {missing[0]!r}: its columns are {', '.join(dataset[split].features)}")
-    return class_ids(dataset[split][columns[1]][:], dataset[split].features[columns[1]], known)
+    return dataset[split][columns[1]][:], dataset[split].features[columns[1]]
 
 
 def checked(files: Files, labels: torch.Tensor, names: tuple[str, ...], **how) -> Pictures:
     """The readable pictures, still encoded."""
     kept, digests = look_at_all(files, labels.tolist(), **how)
-    return Pictures(files.take(kept.tolist()), labels[kept], names, digests)
+    return Pictures(files.take(kept.tolist()), labels[kept], names, digests, len(files) - len(kept))
 
 
-def divide(config, count: int, hold_out: bool) -> tuple[list[int], list[int], list[int]]:
-    """`count` training rows -> rows to train on, to choose on, and (when there is no test split) to measure on."""
-    rows, held_out = list(range(count)), []
-    if hold_out:
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("held out", config.seed)))
-        held_out, rows = order[: max(1, count // 10)].tolist(), order[max(1, count // 10) :].sort().values.tolist()
+def drawn(count: int) -> list[int]:
+    """A permutation of `count` rows, always the same: runs of several seeds, and a pretraining before them, hold out the same pictures."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("held out"))).tolist()
+
+
+def mixed(rows) -> list[int]:
+    """Numbers of a split's rows in an order whose first and last ones show all classes: as they lie, or, of folders of pictures,
+    which lie class after class, drawn."""
+    return drawn(len(rows)) if rows.info.builder_name == "imagefolder" else list(range(len(rows)))
+
+
+def divide(config, rows: list[int], hold_out: bool) -> tuple[list[int], list[int], list[int]]:
+    """Training rows -> those to train on, to choose on, and (when there is no test split) to measure on."""
+    held_out = drawn(len(rows))[: max(1, len(rows) // 10)] if hold_out else []
+    apart = set(held_out)
+    rows = [row for row in rows if row not in apart]
     if config.validation_images >= len(rows):
         raise UserError(f"--validation-images {config.validation_images} leaves none of the {len(rows)} training pictures")
     train, validation = rows[: len(rows) - config.validation_images], rows[len(rows) - config.validation_images :]
-    return train[: config.max_train_images], validation, held_out
+    return sorted(train[: config.max_train_images]), sorted(validation), held_out
 
 
 def most_resident(config, device: torch.device) -> float:
@@ -128,31 +143,31 @@ def most_resident(config, device: torch.device) -> float:
     return min(config.resident_gb * 1e9, torch.cuda.mem_get_info(device)[0] / 2 if device.type == "cuda" else math.inf)
 
 
-def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu"),
-                labelled: bool = True) -> Splits:
-    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go;
-    `labelled`: whether their classes are read too."""
-    dataset = open_dataset(config.dataset)
+def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu")) -> Splits:
+    """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go.
+    Where no classes are learned, labels and the test split stay unread."""
+    dataset = open_dataset(config.dataset, config.dataset_config)
     need_split(dataset, config.train_split, "--train-split")
     test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
-    unseen = test_split == NO_TEST  # then the pictures to choose on are all that is measured
-    test_split = None if unseen else test_split
+    if test_split not in (None, NO_TEST):
+        need_split(dataset, test_split, "--test-split")
     if test_split == config.train_split:
         raise UserError(f"--test-split {test_split} is the training split: a model is not tested on what it learned from")
-    features = dataset[config.train_split].features
-    if labelled:
-        columns = find_columns(features, config.image_column, config.label_column)
-        labels, names = labels_of(dataset, config.train_split, "--train-split", columns)
+    part = "held_out" if test_split is None else "test" if test_split != NO_TEST and config.ANSWERS else "validation"
+    test_split = test_split if part == "test" else None
+    learned = dataset[config.train_split]
+    if config.ANSWERS:
+        columns = find_columns(learned.features, config.image_column, config.label_column)
+        labels, names = class_ids(*labels_of(dataset, config.train_split, columns))
     else:
-        columns = (find_image_column(features, config.image_column),)
-        labels, names = [0] * len(dataset[config.train_split]), UNLABELLED
-    train_rows, validation_rows, held_out_rows = divide(config, len(labels), hold_out=test_split is None and not unseen)
-    if labelled:
+        columns = (find_image_column(learned.features, config.image_column),)
+        labels, names = [0] * len(learned), UNLABELLED
+    train_rows, validation_rows, held_out_rows = divide(config, mixed(learned), hold_out=part == "held_out")
+    if config.ANSWERS:
         need_classes([labels[row] for row in train_rows], names)
-    held_out_rows = validation_rows if unseen else held_out_rows
-    held_out_labels = labels
+    held_out_rows, held_out_labels = validation_rows if part == "validation" else held_out_rows, labels
     if test_split:
-        held_out_labels, _ = labels_of(dataset, test_split, "--test-split", columns, names)
+        held_out_labels = known_ids(*labels_of(dataset, test_split, columns), names, is_declared(learned.features[columns[1]]))
         held_out_rows = list(range(len(held_out_labels)))
 
     def read(split: str, rows: list[int], of: list[int], **keep) -> Pictures:
@@ -161,10 +176,11 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
 
     holder = Holder(size, resample, most_resident(config, device))
     train = read(config.train_split, train_rows, labels, keep=holder)
+    said = need_classes(train.labels.tolist(), names, set(labels)) if config.ANSWERS else ()
     validation = read(config.train_split, validation_rows, labels, keep=holder) if validation_rows else None
-    train, validation, said = kept_or_streamed(train, validation, holder, config)
+    train, validation, streamed = kept_or_streamed(train, validation, holder, config)
     held_out = read(test_split or config.train_split, held_out_rows, held_out_labels) if held_out_rows else None
-    return Splits(train, validation, held_out, "test" if test_split else "validation", test_split, said)
+    return Splits(train, validation, held_out, part, test_split, (*said, *streamed))
 
 
 def kept_or_streamed(train: Pictures, validation: Pictures | None, holder: Holder, config) -> tuple[Pictures, Pictures | None, tuple[str, ...]]:

@@ -9,50 +9,49 @@ Legend: M pictures, K classes of the model.
 import argparse
 import json
 import re
-import sys
 import time
 from pathlib import Path
 
 import torch
 from tqdm.auto import tqdm
 
-from training import report
-from training.data import class_ids, encoded, find_columns, need_split, open_dataset
+from training import command_line, report
+from training.data import encoded, mixed
 from training.files import Files
 from training.lineage import KNOWN
 from training.scores import scores
+from training.source import class_ids, find_columns, need_split, open_dataset
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
 
-SHORT = ("model", "revision", "dataset", "split", "images", "accuracy", "accuracy_ci95", "top5_accuracy", "loss", "ece",
+SHORT = ("model", "revision", "dataset", "dataset_config", "split", "images", "accuracy", "accuracy_ci95", "top5_accuracy", "loss", "ece",
          "fingerprint", "device", "seconds", "images_per_second", "versions")
 
 
 def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str | None = None, label_column: str | None = None,
-             batch_size: int = 64, max_images: int | None = None, by_number: bool = False, revision: str | None = None, say=print) -> dict:
+             dataset_config: str | None = None, batch_size: int = 64, max_images: int | None = None, by_number: bool = False,
+             revision: str | None = None, say=print) -> dict:
     """All of `scores.scores`, with the conditions of the measurement."""
-    opened = open_dataset(dataset)
+    opened = open_dataset(dataset, dataset_config)
     need_split(opened, split, "--split")
     columns = find_columns(opened[split].features, image_column, label_column)
-    rows = opened[split]
-    if max_images is not None:
-        rows = rows.select(range(min(max_images, len(rows))))
-    if len(rows) == 0:
-        raise UserError(f"split {split!r} of {dataset} is empty: choose another with --split")
-    ids, names = class_ids(rows[columns[1]][:], rows.features[columns[1]])
+    rows = sorted(mixed(opened[split])[:max_images])
+    ids, names = class_ids(opened[split][columns[1]][:], opened[split].features[columns[1]])
+    ids = [ids[row] for row in rows]
     classifier = load(model, revision=revision, limits=report.OWN_MODEL)
     model_class, how = match_classes(names, classifier.labels, by_number)
     say(f"{classifier.name} on {len(rows)} pictures of {dataset}, split {split}; {how}")
     if torch.cuda.is_available():
         classifier.model.to("cuda")
     started = time.monotonic()
-    logits, fingerprint = answers(classifier, encoded(opened, split, columns[0], list(range(len(rows)))), ids, batch_size)
+    logits, fingerprint = answers(classifier, encoded(opened, split, columns[0], rows), ids, batch_size)
     seconds = time.monotonic() - started
     found = scores(logits, model_class[torch.tensor(ids)], classifier.labels)
     return {
         "model": classifier.name,
         "revision": classifier.revision,
         "dataset": KNOWN.get(fingerprint) or report.source_name(dataset),
+        **({"dataset_config": dataset_config} if dataset_config else {}),
         "split": split,
         "fingerprint": fingerprint,
         "ece": found["calibration"]["ece"],
@@ -131,11 +130,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("model", help="a folder that training wrote, or USER/NAME on the Hub")
     parser.add_argument("--dataset", required=True, help="Hub id (uoft-cs/cifar10), a folder of parquet files, or a folder with one folder of pictures a class")
+    parser.add_argument("--dataset-config", help="which one of several data sets that live under the one name")
     parser.add_argument("--split", default="test", help="which part of the dataset (default: test)")
     parser.add_argument("--image-column", help="the column with the pictures; found by its type when there is just one")
     parser.add_argument("--label-column", help="the column with the classes; found by its type when there is just one")
     parser.add_argument("--batch-size", type=positive, default=64, help="pictures at a time (default: 64; less needs less memory)")
-    parser.add_argument("--max-images", type=positive, help="measure on the first this many pictures only")
+    parser.add_argument("--max-images", type=positive, help="measure on the first this many pictures only; of folders of pictures, on so many drawn from all, always the same")
     parser.add_argument("--by-number", action="store_true", help="class 0 of the dataset is class 0 of the model, whatever they are called")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--output", help="also write all the numbers, with the confusion matrix, to this JSON file")
@@ -167,11 +167,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def cli() -> None:
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    command_line.cli(main)
 
 
 if __name__ == "__main__":

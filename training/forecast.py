@@ -14,9 +14,11 @@ def plan(run: Run) -> list[str]:
     """What will happen, in lines."""
     config, splits, accelerator = run.config, run.splits, run.accelerator
     trained = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
-    classes = f"; {len(splits.train.class_names)} classes" if run.task.answers else ""
+    names = splits.train.class_names
+    classes = f"; {len(names)} classes: {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if config.ANSWERS else ""
     chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
-    measured_on = f", {len(splits.held_out)} {splits.held_out_name}" if splits.held_out is not None else ""
+    again = splits.held_out_part == "validation" and chosen_on  # they are told already
+    measured_on = f", {len(splits.held_out)} {'test' if splits.held_out_part == 'test' else 'held out to measure on'}" if splits.held_out is not None and not again else ""
     precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
     return [
         f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",

@@ -6,7 +6,8 @@ import time
 
 import torch
 
-STOPPED = 130  # the exit status of a run that was asked to stop
+from training.command_line import STOPPED
+
 TOGETHER = 0.5  # seconds: a launcher passes on what the terminal has already sent, and the two are one wish
 
 

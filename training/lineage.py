@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from training.report import read_metrics
+from training.report import read_metrics, source_name
 
 TOLD = ("command", "epochs", "images_seen", "seconds", "device", "note")  # of each earlier run; the note is a person's, if any
 # A folder may hold an exact copy of a public data set. The fingerprint of its test pictures (report.fingerprint) says so.
@@ -17,10 +17,10 @@ def descent(model: str | None) -> dict:
     folder = Path(model)
     metrics = read_metrics(folder) if folder.is_dir() else {}
     if "base_model" not in metrics or "command" not in metrics:
-        return {"base_model": folder.name if folder.is_dir() else model, "earlier": []}
+        return {"base_model": source_name(model), "earlier": []}
     return {"base_model": metrics["base_model"], "earlier": [*metrics.get("earlier", []), {name: metrics[name] for name in TOLD if name in metrics}]}
 
 
 def dataset_name(source: str, test_fingerprint: str | None) -> str:
     """How others call the data set: its Hub id, or, for a folder of which nothing is known, the folder's name."""
-    return KNOWN.get(test_fingerprint) or (Path(source).name if Path(source).is_dir() else source)
+    return KNOWN.get(test_fingerprint) or source_name(source)

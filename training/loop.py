@@ -94,8 +94,10 @@ def train_epoch(model, optimizers, average, batches: EpochBatches, accelerator, 
 
 
 def diverged(what: str, step: int, factor: float, config: TrainConfig) -> str:
-    rate = max(config.learning_rate, config.muon_learning_rate if config.optimizer == "muon" else 0) * factor
-    return f"{what} in step {step} at learning rate {rate:.2e}: the last saved state is intact; start again with a lower --learning-rate, or more --warmup"
+    rate, lower = f"{config.learning_rate * factor:.2e}", "--learning-rate"
+    if config.optimizer == "muon":
+        rate, lower = f"{rate} (Muon's {config.muon_learning_rate * factor:.2e})", "--muon-learning-rate or --learning-rate"
+    return f"{what} in step {step} at learning rate {rate}: what was saved before is intact; start again with a lower {lower}, or more --warmup"
 
 
 @torch.no_grad()

@@ -15,6 +15,9 @@ from training.config import TrainConfig
 from training.lineage import dataset_name, descent
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
+from vit_demo.errors import UserError
+
+BEST = ("config.json", "model.safetensors")  # of the weights with the best validation accuracy so far
 
 
 def shipped_weights(run) -> dict[str, torch.Tensor]:
@@ -23,12 +26,14 @@ def shipped_weights(run) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 
-def write_weights(folder: Path, model, weights: dict[str, torch.Tensor]) -> None:
-    """config.json and model.safetensors under the names the library uses."""
+def write_weights(folder: Path, model, weights: dict[str, torch.Tensor], processor=None) -> None:
+    """config.json and model.safetensors under the names the library uses, and the processor's file where there is one."""
     plain = type(model)(model.config)
     plain.load_state_dict(weights)
     with moved_into(folder, checkpoint.size(weights)) as aside:
         plain.to(next(iter(weights.values())).dtype).save_pretrained(aside)
+        if processor is not None:
+            processor.save_pretrained(aside)
 
 
 @contextmanager
@@ -61,16 +66,24 @@ def keep_best(run) -> None:
     write_weights(run.output / "state" / "best", run.model, shipped_weights(run))
 
 
+def need_best(run) -> Path:
+    """The folder that `keep_best` wrote, once it is sure that it holds what --keep best ships."""
+    best = run.output / "state" / "best"
+    if missing := [name for name in BEST if not (best / name).is_file()]:
+        raise UserError(f"{best / missing[0]} is gone: --keep best ships the weights of epoch {run.progress.best_epoch}, which lay there; bring the folder back, or start another --output")
+    return best
+
+
 def finish(run) -> None:
     """Write the folder, then measure it as the app would: the written files, through their own processor."""
-    best = run.output / "state" / "best"
-    if run.config.keep == "best" and best.is_dir():
+    if run.config.keep == "best":
+        best = need_best(run)
         with moved_into(run.output, (best / "model.safetensors").stat().st_size + 2**20) as aside:
-            for name in ("config.json", "model.safetensors"):
+            for name in BEST:
                 shutil.copyfile(best / name, aside / name)
+            run.processor.save_pretrained(aside)
     else:
-        write_weights(run.output, run.model, shipped_weights(run))
-    run.processor.save_pretrained(run.output)
+        write_weights(run.output, run.model, shipped_weights(run), run.processor)
     classifier = load(str(run.output))
     classifier.model.to(run.accelerator.device)
     held_out, name = run.splits.held_out, run.splits.held_out_name
@@ -96,7 +109,7 @@ def write_extras(run, classifier: Classifier, held_out_logits: torch.Tensor) -> 
 def conditions(run) -> dict:
     """Everything that a reader needs beside the number."""
     config, splits, progress = run.config, run.splits, run.progress
-    name, images_seen = splits.held_out_name, progress.step * config.batch_size
+    part, images_seen = splits.held_out_part, progress.step * config.batch_size
     return {
         "epochs": len(progress.history),
         "seed": config.seed,
@@ -109,13 +122,15 @@ def conditions(run) -> dict:
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,
         "dataset": {
-            "name": dataset_name(config.dataset, splits.held_out.fingerprint if name == "test" else None),
+            "name": dataset_name(config.dataset, splits.held_out.fingerprint if part == "test" else None),
+            "config": config.dataset_config,
             "train_split": config.train_split,
             "test_split": splits.test_split,
             "train_images": len(splits.train),
             "validation_images": len(splits.validation) if splits.validation is not None else 0,
             "fingerprint": splits.train.fingerprint,
-            **({f"{name}_images": len(splits.held_out), f"{name}_fingerprint": splits.held_out.fingerprint} if splits.held_out is not None else {}),
+            **({f"{part}_images": len(splits.held_out), f"{part}_fingerprint": splits.held_out.fingerprint} if splits.held_out is not None else {}),
+            **unreadable(splits),
         },
         "versions": report.versions(),
         "command": command(config),
@@ -124,3 +139,9 @@ def conditions(run) -> dict:
         "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},
         "history": progress.history,
     }
+
+
+def unreadable(splits) -> dict[str, int]:
+    """How many pictures --skip-bad left out of each part, where it left out any."""
+    parts = {"train": splits.train, "validation": splits.validation, splits.held_out_part: splits.held_out}
+    return {f"unreadable_{part}_images": pictures.left_out for part, pictures in parts.items() if pictures is not None and pictures.left_out}

@@ -7,7 +7,6 @@ step, from the old version to the complete new one, wherever this is interrupted
 """
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.utils import logging
 from PIL import Image
 
-from training import card_words
+from training import card_words, command_line
 from training.card import MARKER, README, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE
 from training.product import check_folder, is_ours, need_snapshots, product_files, thumbnails
@@ -162,14 +161,7 @@ def main(argv: list[str] | None = None) -> Published:
 
 
 def cli() -> None:
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped: no branch is half written; run the same command again to finish", file=sys.stderr)
-        raise SystemExit(130) from None
+    command_line.cli(main, "stopped: no branch is half written; run the same command again to finish")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ class Task:
     build: Callable  # settings, class names -> model, lines for the user
     objective: Callable  # model, pixel_values, targets, labels -> loss, number of right answers
     finish: Callable  # run -> nothing; writes the folder
-    answers: bool = True  # whether it learns classes: labels are read, and its answers measured after each epoch
 
 
 CLASSIFY = Task(build, loop.classify, outcome.finish)
@@ -126,6 +125,8 @@ class Run:
         if order is not None and order != self.splits.order:
             raise UserError(f"{self.config.dataset} has the run's training pictures in another order, or other --validation-images at its end: bring the rows back as they were, or start another --output")
         self.progress = Progress(**facts)
+        if self.config.keep == "best" and self.progress.history:
+            outcome.need_best(self)  # now, not after hours
         self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
 
     def validate(self) -> dict:
@@ -171,7 +172,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     prepared = accelerator.prepare(model)
     optimizers = make_optimizers(model, config, fused=accelerator.device.type in ("cuda", "cpu"))
     average = WeightAverage(model, config.ema) if config.ema else None
-    splits = (splits if task.answers else replace(splits, validation=None)).to(accelerator.device)
+    splits = (splits if config.ANSWERS else replace(splits, validation=None)).to(accelerator.device)
     return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
 
 

@@ -1,34 +1,59 @@
 """Where pictures come from: a Hub dataset, parquet files, or a folder a class; which columns hold them, and their classes."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from training.picture_folder import splits_of
 from vit_demo.errors import UserError
 
 
-def open_dataset(source: str):
-    """Hub id, folder of parquet files, or folder with one folder of pictures a class -> DatasetDict."""
+def open_dataset(source: str, config: str | None = None):
+    """Hub id, folder of parquet files, or folder of pictures (picture_folder.py) -> DatasetDict. `config`: which of several data
+    sets that live under one name. Raises UserError with one line."""
     import datasets
 
-    folder = Path(source)
+    folder = Path(source).resolve()  # "." too has a name
     try:
         if not folder.is_dir():
-            return datasets.load_dataset(source)
+            return datasets.load_dataset(source, config)
         if any(folder.rglob("*.parquet")):
-            return datasets.load_dataset(str(folder))
-        return datasets.load_dataset("imagefolder", data_dir=str(folder), drop_labels=False)
+            return datasets.load_dataset(str(folder), config)
+        return datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=splits_of(folder), drop_labels=False)
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(f"no dataset {source!r}: neither a folder here nor a public repository on the Hub (private: hf auth login)") from None
     except FileNotFoundError:
-        if not folder.is_dir():
-            raise UserError(f"no dataset {source!r}: no such folder") from None
-        raise UserError(f"{source}: no parquet files and no folders of pictures in it") from None
+        raise UserError(f"no dataset {source!r}: no such folder, and no pictures in a repository of that name") from None
     except (ConnectionError, TimeoutError):
         raise UserError(f"cannot reach the Hub for dataset {source!r}: check the network, or give a folder") from None
-    except (OSError, ValueError, datasets.exceptions.DatasetGenerationError) as error:
-        cause = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0][:200]
-        if "corresponds to no data" in cause:
-            raise UserError(f"dataset {source!r} has an empty split ({cause}): take its file away, or fill it") from None
-        raise UserError(f"cannot read dataset {source!r}: {cause}") from None
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(unreadable(source, config, error)) from None
+
+
+def unreadable(source: str, config: str | None, error: Exception) -> str:
+    """What keeps a data set from being read, and what to do."""
+    import datasets
+
+    cause = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0][:200]
+    if re.search("config", cause, re.IGNORECASE) and (names := configurations(source)):
+        return f"dataset {source!r} has {'several configurations' if config is None else f'no configuration {config!r}'}: choose with --dataset-config among {', '.join(names)[:400]}"
+    if "scripts are no longer supported" in cause:
+        return f"dataset {source!r} is a program, not files, and programs of others are not run: take a copy of it in parquet files"
+    if isinstance(error, datasets.exceptions.SplitsVerificationError):
+        return f"the README.md of dataset {source!r} promises other splits than its files hold ({cause}): mend dataset_info there, or take it out"
+    if "corresponds to no data" in cause:
+        return f"dataset {source!r} has an empty split ({cause}): take its file away, or fill it"
+    return f"cannot read dataset {source!r}: {cause}"
+
+
+def configurations(source: str) -> list[str]:
+    """Names of the data sets under one name; none where they cannot be told."""
+    import datasets
+
+    try:
+        return datasets.get_dataset_config_names(source)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError):
+        return []
 
 
 def need_split(dataset, split: str, flag: str) -> None:
@@ -70,39 +95,62 @@ def find_columns(features, image_column: str | None = None, label_column: str | 
     import datasets
 
     image = find_image_column(features, image_column)
-    labels = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    labels = [name for name, feature in features.items() if is_declared(feature)]
     label = choose_column(features, "label", "--label-column", label_column, labels)
     if label not in labels and not isinstance(features[label], datasets.Value):  # plain numbers or words serve when named
         raise UserError(f"column {label!r} holds no labels: choose one of class labels, whole numbers or words")
     return image, label
 
 
-def class_ids(column: list, feature, known: tuple[str, ...] | None = None) -> tuple[list[int], tuple[str, ...]]:
-    """Labels as numbers from 0, and the classes' names; `known` are those of the training split. Every row is checked."""
-    import datasets
-
-    plain = not isinstance(feature, datasets.ClassLabel)
-    for row, label in enumerate(column):
-        if label is None:
-            raise UserError(f"row {row} has no label: remove such rows first")
-        if plain and known is None and isinstance(label, int) and label < 0:  # how many data sets write "no label"
-            raise UserError(f"row {row} has label {label}, and a negative number is no class: remove such rows first, or choose another column with --label-column")
-    if plain:
-        names = known or tuple(map(str, sorted(set(column))))
-        number = {name: index for index, name in enumerate(names)}
-        ids = [number.get(str(value), value) for value in column]
-    else:
+def class_ids(column: list, feature) -> tuple[list[int], tuple[str, ...]]:
+    """Labels as numbers from 0, and the classes' names: declared ones, or the words or numbers that the column holds. Every row is checked."""
+    need_labels(column)
+    if is_declared(feature):
         names, ids = tuple(feature.names), list(column)
-    if known is not None and (names != known or not set(ids) <= set(range(len(known)))):
-        strange = sorted(set(map(str, names)) - set(known)) or sorted({str(i) for i in ids} - {str(i) for i in range(len(known))}) or names
-        raise UserError(f"the test split has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): name another with --test-split, or leave it unread with --test-split none and --validation-images")
+    else:
+        for row, label in enumerate(column):
+            if isinstance(label, int) and label < 0:  # how many data sets write "no label"
+                raise UserError(f"row {row} has label {label}, and a negative number is no class: remove such rows first, or choose another column with --label-column")
+        values = sorted(set(column))
+        names, number = tuple(map(str, values)), {value: index for index, value in enumerate(values)}
+        ids = [number[label] for label in column]
     for row, label in enumerate(ids):
         if not 0 <= label < len(names):
             raise UserError(f"row {row} has label {label}: labels must lie between 0 and {len(names) - 1}: remove such rows first, or choose another split or --label-column")
     return ids, names
 
 
-def need_classes(ids: list[int], names: tuple[str, ...]) -> None:
-    """Classes to tell apart are those that the pictures to learn from show, however many names are declared."""
+def known_ids(column: list, feature, known: tuple[str, ...], declared: bool) -> list[int]:
+    """Labels of the test split as numbers of the training split's classes `known`, matched by name. A column of plain numbers may
+    mean the numbers that the training split has `declared`; where it declares none, a number is a name as any other."""
+    need_labels(column)
+    spoken = dict(enumerate(feature.names)) if is_declared(feature) else {}
+    if declared and not spoken and not set(map(str, column)) <= set(known):
+        spoken = dict(enumerate(known))
+    names = [spoken.get(label, str(label)) for label in column]
+    number = {name: index for index, name in enumerate(known)}
+    if strange := sorted(set(names) - set(known)):
+        raise UserError(f"the test split has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): name another with --test-split, or leave it unread with --test-split none and --validation-images")
+    return [number[name] for name in names]
+
+
+def is_declared(feature) -> bool:
+    import datasets
+
+    return isinstance(feature, datasets.ClassLabel)
+
+
+def need_labels(column: list) -> None:
+    for row, label in enumerate(column):
+        if label is None:
+            raise UserError(f"row {row} has no label: remove such rows first")
+
+
+def need_classes(ids: list[int], names: tuple[str, ...], shown: Iterable[int] = ()) -> tuple[str, ...]:
+    """Classes to tell apart are those that the pictures to learn from show, however many names are declared: fewer than two is a
+    UserError. Returns a line about those that only pictures of the whole split have `shown`, and nothing where there are none."""
     if len(set(ids)) < 2:
-        raise UserError(f"only one class ({names[ids[0]]}): a classifier needs at least 2 among its {len(ids)} training pictures: add pictures of another class, or raise --max-train-images if those of a sorted dataset were cut off")
+        raise UserError(f"only one class ({names[ids[0]]}): a classifier needs at least 2 among its {len(ids)} training pictures: add pictures of another class, or raise --max-train-images if they were cut off")
+    missing = sorted(set(shown) - set(ids))
+    listed = ", ".join(names[label] for label in missing[:5]) + (", …" if len(missing) > 5 else "")
+    return (f"warning: no training picture of {len(missing)} classes ({listed}), so they will not be learned: all of theirs are held out, cut off by --max-train-images, or unreadable",) if missing else ()

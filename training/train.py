@@ -5,19 +5,20 @@
 
 import os
 import shlex
-import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers.utils import logging
 
-from training import outcome
-from training.command_line import parse_config
+from training import command_line, outcome
+from training.command_line import STOPPED, parse_config
 from training.config import TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
-from training.interrupt import STOPPED, Interrupt
+from training.interrupt import Interrupt
 from training.memory import explained, let_go, within_memory
 from training.model import make_processor
 from training.progress import Meter
@@ -39,26 +40,26 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     processor, said = make_processor(config)
     fewer = f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"
     with explained("before the first step", accelerator.device, fewer):
-        splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device, labelled=task.answers)
+        splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device)
         run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + plan(run):
         accelerator.print(line)
-    if config.dry_run:
-        within_memory(run, lambda run: accelerator.print(estimate(run)))
-        return run.output
     if config.resume:
         with explained("before the first step", accelerator.device, fewer):  # the optimisers' moments come to the device
             run.resume()
         if run.finished and (run.output / "README.md").is_file():  # the last file that finishing writes
             accelerator.print(f"{run.output} is finished: nothing is left to do")
             return run.output
-    elif accelerator.is_main_process:
+    if config.dry_run:
+        within_memory(run, lambda run: accelerator.print(estimate(run)))
+        return run.output
+    if not config.resume and accelerator.is_main_process:
         write_settings(config)
     if config.tracker:
         accelerator.init_trackers("vit-demo")
     run = within_memory(run, lambda run: train(run, started))
     if accelerator.is_main_process:
-        with explained("after the last step", accelerator.device, f"the trained state is saved; --resume with less than --resident-gb {config.resident_gb:g} goes on from there"):
+        with resumable(run), explained("after the last step", accelerator.device, f"the trained state is saved; --resume with less than --resident-gb {config.resident_gb:g} goes on from there"):
             task.finish(run)
     accelerator.wait_for_everyone()
     let_go(run)  # a distributed model that outlives its process group may wait for the group's threads for ever, and they for it
@@ -70,16 +71,34 @@ def check_output(config: TrainConfig) -> None:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file: give a folder")
-    if not config.resume and not config.dry_run and output.is_dir() and any(output.iterdir()):
+    if not config.resume and output.is_dir() and any(output.iterdir()):
         raise UserError(f"--output {output} already holds a run: add --resume to go on with it, or give another folder")
+    with written(output):
+        tempfile.TemporaryFile(dir=next(place for place in (output, *output.absolute().parents) if place.exists())).close()
 
 
 def write_settings(config: TrainConfig) -> None:
-    try:
+    with written(Path(config.output)):
         Path(config.output).mkdir(parents=True, exist_ok=True)
         save_yaml(config, Path(config.output) / "train.yaml")
+
+
+@contextmanager
+def written(output: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UserError(f"cannot write to --output {config.output}: {error.strerror}; give another folder") from None
+        raise UserError(f"cannot write to --output {output}: {error.strerror}; give another folder") from None
+
+
+@contextmanager
+def resumable(run: Run) -> Iterator[None]:
+    """Ctrl-C or SIGTERM in here, where all steps are done and saved, loses nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        run.accelerator.print(f"\nstopped before the trained model was measured and written; go on with:\n  {resume_command(run)}")
+        raise SystemExit(STOPPED) from None
 
 
 def train(run: Run, started: float) -> None:
@@ -154,17 +173,10 @@ def resume_command(run: Run) -> str:
     return f"accelerate launch --num_processes {processes} {words}"
 
 
-def cli(main: Callable = main) -> None:
+def cli(main=main) -> None:
     logging.disable_progress_bar()  # the library's bars for single files and its table of weights; our lines tell more
     logging.set_verbosity_error()
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:  # before the first step, or after the last
-        print("stopped", file=sys.stderr)
-        raise SystemExit(STOPPED) from None
+    command_line.cli(main)
 
 
 if __name__ == "__main__":

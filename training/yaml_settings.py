@@ -8,12 +8,14 @@ import yaml
 
 from vit_demo.errors import UserError
 
+LIMIT = 2**63  # of the whole numbers that torch takes; infinity is above it too
+
 
 def read_yaml(path: Path, kind: type) -> dict:
     """Lines of `name: value` -> checked settings of the dataclass `kind`; unknown names are refused."""
     try:
         values = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no Unicode, a 13th month, thousands of digits
         raise UserError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or 'it is not YAML'}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected lines of `name: value`")
@@ -27,17 +29,18 @@ def read_yaml(path: Path, kind: type) -> dict:
 
 def typed(field: dataclasses.Field, value, path: Path):
     """YAML reads 1e-3 as a word and yes as true: what was meant follows from the field."""
-    kinds = typing.get_args(field.type) or (field.type,)
-    if value is None and type(None) in kinds:
+    kind, *more = typing.get_args(field.type) or (field.type,)
+    if value is None and type(None) in more:
         return None
-    if isinstance(value, bool) and kinds[0] is str:
+    if isinstance(value, bool) and kind is str:
         value = "yes" if value else "no"
     try:
-        if value is None or isinstance(value, bool) != (kinds[0] is bool) or kinds[0] is int and int(value) != float(value):
+        taken = kind(value)
+        if isinstance(value, bool) != (kind is bool) or taken != value and not isinstance(value, str):  # 2.5 is no whole number, [a, b] no word
             raise ValueError
-        return kinds[0](value)
-    except (TypeError, ValueError):
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[kinds[0]]
+        return taken
+    except (TypeError, ValueError, OverflowError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a word, in quotes if need be"}[kind]
         raise UserError(f"{path}: {field.name} is {value!r}: it must be {wanted}") from None
 
 
@@ -53,6 +56,8 @@ def check_bounds(settings) -> None:
         if least is not None and not value >= least or most is not None and not value <= most or below is not None and not value < below:
             upper = f" and at most {most}" if most is not None else f" and below {below}" if below is not None else ""
             raise UserError(f"{flag} is {value}: it must be at least {least}{upper}")
+        if isinstance(value, (int, float)) and value >= LIMIT:
+            raise UserError(f"{flag} is {value}: it must be below 2^63")
 
 
 def save_yaml(settings, path: Path) -> None:

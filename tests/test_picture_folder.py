@@ -1,0 +1,79 @@
+"""Folders of pictures: every picture is in the split and in the class that its folder's whole name says, or a line says why not."""
+
+import os
+
+import pytest
+
+from tests.training_data import NAMES, coloured
+from training.picture_folder import splits_of
+from training.source import open_dataset
+from vit_demo.errors import UserError
+
+
+def pictures(root, *places: str):
+    """Two pictures in each folder."""
+    for number, place in enumerate(places):
+        folder = root / place
+        folder.mkdir(parents=True, exist_ok=True)
+        for copy in range(2):
+            coloured(number, copy).save(folder / f"test_{copy}.png")  # a name that means nothing
+    return root
+
+
+def read(root) -> dict[str, list[str]]:
+    """Split -> the class of each picture."""
+    return {split: [rows.features["label"].names[label] for label in rows[:]["label"]] for split, rows in open_dataset(str(root)).items()}
+
+
+@pytest.mark.parametrize("places", [
+    ("freight train", "test-tube", "lab"),  # words in the names of classes
+    ("train", "bus", "car"),  # a class that is called as a split is
+    ("cat", "validation_dog"),
+])
+def test_no_class_is_lost_to_a_word_in_a_name(tmp_path, places):
+    assert read(pictures(tmp_path, *places)) == {"train": [name for name in sorted(places) for _ in range(2)]}
+
+
+@pytest.mark.parametrize("train, test, validation", [("train", "test", "val"), ("Training", "eval", "dev"), ("train", "Test", "validation")])
+def test_splits_are_folders_of_just_that_name(tmp_path, train, test, validation):
+    pictures(tmp_path, f"{train}/a", f"{train}/test b", f"{test}/a", f"{test}/test b", f"{validation}/a")
+    assert read(tmp_path) == {"train": ["a"] * 2 + ["test b"] * 2, "validation": ["a"] * 2, "test": ["a"] * 2 + ["test b"] * 2}
+
+
+def test_labels_may_stand_in_a_table(tmp_path):
+    for split in ("train", "test"):
+        pictures(tmp_path, split)
+        (tmp_path / split / "metadata.csv").write_text("file_name,label\ntest_0.png,x\ntest_1.png,y\n")
+    assert {split: rows["label"] for split, rows in ((s, r[:]) for s, r in open_dataset(str(tmp_path)).items())} == {"train": ["x", "y"], "test": ["x", "y"]}
+
+
+def test_pictures_without_classes_keep_their_splits(tmp_path):
+    """For training.pretrain, which must not see those to test on."""
+    assert splits_of(pictures(tmp_path, "train", "test")) == {"train": "train/**", "test": "test/**"}
+
+
+@pytest.mark.parametrize("places, told", [
+    (("train/a", "test/a", "extra/a"), r"holds the split \w+/ and, beside it, extra/, which is none: leave only splits there"),
+    (("data/train/a", "data/test/a"), r"holds splits one level down \(data/test/\): give the folder that holds train/ and test/ themselves"),
+    (("cat/train", "cat/test", "dog/train", "dog/test"), r"holds splits one level down \(cat/test/\): .* with the classes inside them"),
+    (("val/a", "valid/a", "train/a"), r"holds one split under two names \(train, val, valid\): put them together"),
+    (("cat", "dog", "."), r"holds pictures beside its class folders \(test_0.png, test_1.png\): put each into the folder of its class"),
+])
+def test_layouts_that_could_lose_or_mix_pictures_are_refused_in_one_line(tmp_path, places, told):
+    with pytest.raises(UserError, match=told) as refused:
+        splits_of(pictures(tmp_path, *places))
+    assert "\n" not in str(refused.value)
+
+
+def test_an_archive_and_an_empty_folder_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="no parquet files and no folders of pictures in it"):
+        splits_of(tmp_path)
+    (tmp_path / "train.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match="holds the archive train.zip: unpack it, and take it away"):
+        splits_of(tmp_path)
+
+
+def test_the_folder_one_stands_in_is_a_dataset_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures(tmp_path, *NAMES))
+    assert read(os.curdir) == {"train": [name for name in sorted(NAMES) for _ in range(2)]}
