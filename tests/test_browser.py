@@ -22,6 +22,13 @@ def test_a_clicked_sample_is_classified(page, folder, sample):
     assert ("The model is right" if right else "The model is wrong") in page.inner_text(".answer")
 
 
+def test_the_answer_stands_where_a_change_of_it_is_read_aloud(page):
+    choose(page, 1)
+    page.evaluate("window.told = document.querySelector('#side [role=status]')")
+    choose(page, 4)
+    assert page.evaluate("told.isConnected && told.textContent") == page.inner_text(".answer .best")
+
+
 def test_the_k_slider_shows_more_classes(page, folder):
     choose(page, 0)
     page.fill(".answer input[type=range]", "9")
@@ -149,6 +156,18 @@ def test_an_upload_is_asked_for_once_and_a_click_meanwhile_counts(open_page, add
     assert bars(page) == expected_bars(folder, picture)
     assert len(asked) == 2
     page.close()
+
+
+def test_an_arrow_with_alt_is_the_browsers_own(page):
+    """On some systems that is how one goes back."""
+    go(page, 8)
+    page.click("text=erase game")
+    pressed = """(extra) => [".side .picture", ".card .choice [tabindex='0']", ".samples [tabindex='0']", ".ribbon li [tabindex='0']"].map((place) => {
+        const node = document.querySelector(place), before = [vit.state.patch, document.activeElement];
+        const free = node.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft", bubbles: true, cancelable: true, ...extra }));
+        return free && before[0] === vit.state.patch && before[1] === document.activeElement; })"""
+    assert page.evaluate(pressed, {"altKey": True}) == page.evaluate(pressed, {"metaKey": True}) == [True] * 4
+    assert page.evaluate(pressed, {}) == [False] * 4
 
 
 def test_labels_written_from_the_right_keep_to_themselves(page):

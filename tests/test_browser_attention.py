@@ -11,6 +11,7 @@ from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
+from vit_demo.chapters import attention
 from vit_demo.chapters.scene import percent
 from vit_demo.explain.attention import attend, query_key_map
 from vit_demo.models import Models
@@ -145,6 +146,34 @@ def test_a_head_that_looks_at_the_class_token_alone_says_so(open_page, to_cls_al
     page.wait_for_selector(".chapter p:has-text('in layer 2, head 1')")
     assert "looks most at row" not in page.inner_text(".chapter") and re.search(r"looks most at patch \d+", page.inner_text(".chapter"))
     page.close()
+
+
+def test_the_matrix_of_a_layer_that_is_on_its_way_is_not_walked(page, monkeypatch):
+    monkeypatch.setattr(attention, "SENT_WHOLE", 0)
+    go(page, 4)
+    go(page, 5)
+    page.evaluate("""() => { document.querySelector(`[data-layer="${(vit.state.layer + 1) % 3}"]`).click();
+        document.querySelector(".matrix").dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowDown", cancelable: true })); }""")
+    page.wait_for_selector(".matrix-box ~ .caption:has-text('weights')")
+    page.focus(".matrix")
+    page.keyboard.press("ArrowDown")
+    assert re.search(r"gives .+ to", page.inner_text(".matrix-box ~ .caption"))
+
+
+def test_a_chapter_that_was_left_asks_for_nothing_more(page, monkeypatch):
+    """Nobody pointed at anything while it was open, so that nothing told it that it is gone."""
+    monkeypatch.setattr(attention, "SENT_WHOLE", 0)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    for chapter in (5, 6):
+        page.evaluate("chapter => document.querySelector(`[data-chapter='${chapter}']`).click()", chapter)
+        page.wait_for_selector(f".chapter[data-number='{chapter}']")
+    page.wait_for_timeout(300)
+    asked.clear()
+    page.focus(".side .picture")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)
+    assert asked == []
 
 
 def test_a_layer_chosen_while_the_server_works_is_worked_out_all_the_same(page):

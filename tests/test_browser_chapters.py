@@ -117,6 +117,8 @@ def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
         assert page.get_attribute(".lapse .mosaic image", "href") != late and page.locator(".lapse .filters canvas").count() == 28
         page.click(".lapse button:has-text('play')")
         page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        slider = page.locator(".lapse .slider").first
+        assert slider.locator("output").inner_text() == slider.locator("input").get_attribute("aria-valuetext") == "epoch 2"
         page.set_viewport_size({"width": 360, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.close()

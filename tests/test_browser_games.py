@@ -1,6 +1,8 @@
 """What a reader plays with in chapters 5, 7 and 8, in a real browser: each number shown equals a recomputation."""
 
 import re
+import threading
+import time
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
+from vit_demo.chapters import decision
 from vit_demo.chapters.experiments import DUEL
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import rollout
@@ -79,6 +82,31 @@ def test_each_map_is_shown_with_its_own_score(page, model, traced, name):
     drawn = curves(model, embed(model, pixel_values), torch.stack([found, random_map(64)]), best, steps=16)
     assert f"dropped): {number(drawn.score[0].item())}; one random order gets {number(drawn.score[1].item())}." in told
     assert (page.locator(".card .tint rect").count() > 0) == method.by_class  # attention alone speaks neither for a class nor against
+
+
+def test_the_map_that_comes_next_says_how_far_it_is(page, monkeypatch):
+    """Also when the one before it has arrived meanwhile."""
+    first, second = threading.Event(), threading.Event()
+
+    def held(method, model, pixel_values, wanted, progress):
+        for share in (1, 2):  # a bit is sent when the one after it is there
+            progress(share, 10)
+            time.sleep(0.1)
+        assert {METHODS["gradcam"]: first, METHODS["chefer"]: second}[method].wait(20)
+        return method.map(model, pixel_values, wanted)
+
+    go(page, 7)
+    page.wait_for_selector(".card .quiet:has-text('Faithfulness on this picture')")
+    monkeypatch.setattr(decision, "heat_map", held)
+    page.select_option("select[aria-label=method]", "gradcam")
+    page.select_option("select[aria-label=method]", "chefer")
+    first.set()
+    page.wait_for_selector(".card .quiet:has-text('Grad-CAM:'):has-text('Faithfulness')")
+    page.wait_for_function("document.querySelector('.card .progress i').style.width === '10%'")
+    assert page.is_visible(".card .progress")
+    second.set()
+    page.wait_for_selector(".card .quiet:has-text('Chefer'):has-text('Faithfulness')")
+    assert not page.is_visible(".card .progress")
 
 
 def test_why_this_class_and_not_that_one(page, model, traced):

@@ -62,6 +62,23 @@ def test_models_from_the_hub_arrive_while_the_bundled_one_answers(hub, open_page
         page.close()
 
 
+@pytest.mark.parametrize("chapter", [4, 6, 7])
+def test_a_model_of_more_patches_takes_over_whatever_chapter_is_open(open_page, tmp_path, chapter):
+    few, many = (save_model(tmp_path / name, patch=patch) for name, patch in (("few", 16), ("many", 2)))
+    with serve(Models(str(few), lambda source, **options: classifier.load(many if source == "user/many" else few))) as served:
+        page = open_page(f"{served}/?chapter={chapter}")
+        ask_for(page, "user/many")
+        page.wait_for_selector("[data-chapter='2']:has-text('256 of 2×2')")
+        page.wait_for_selector(".chapter .picture[viewBox='0 0 16 16']")
+        assert page.get_attribute(".side .picture", "viewBox") == "0 0 16 16"
+        assert bars(page) == expected_bars(many, Image.open(SAMPLES[0][0]))
+        page.focus(".side .picture")
+        page.keyboard.press("ArrowRight")
+        marks = page.eval_on_selector_all(".picture .chosen", "nodes => nodes.filter(n => n.style.display !== 'none').map(n => n.getAttribute('x'))")
+        assert len(marks) > 1 and set(marks) == {"9"}  # the chapter follows
+        page.close()
+
+
 @pytest.fixture
 def on_the_hub(hub, tmp_path_factory):
     """on_the_hub(name, **shape) -> (repository, folder)"""

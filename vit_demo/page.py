@@ -11,7 +11,7 @@ from vit_demo import questions, side
 from vit_demo.chapters import CHAPTERS
 from vit_demo.endpoints import Endpoints
 from vit_demo.errors import UserError
-from vit_demo.looks import MOST, Visit, look_at
+from vit_demo.looks import MOST, Look, Visit, look_at
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import TraceCache
@@ -64,16 +64,17 @@ def build_page(models: Models) -> gr.Blocks:
         classifier = models.get(visit.source)
         return {"chapter": visit.chapter, "turn": time.monotonic_ns(), "stations": [[c.NAME, c.station(classifier)] for c in CHAPTERS]}
 
-    def chapter_of(visit: Visit) -> dict:
+    def chapter_of(visit: Visit, seen: Look) -> dict:
         number, chapter = visit.chapter, CHAPTERS[visit.chapter - 1]
         return {"number": number, "of": len(CHAPTERS), "title": chapter.TITLE,
                 "before": CHAPTERS[number - 2].TITLE if number > 1 else None,
-                "after": CHAPTERS[number].TITLE if number < len(CHAPTERS) else None, **chapter.scene(look(visit))}
+                "after": CHAPTERS[number].TITLE if number < len(CHAPTERS) else None, **chapter.scene(seen)}
 
     def show(visit: Visit):
         """Everything, for a new picture or model."""
         visit = visit.at(shown=side.identity(models.get(visit.source)))
-        return visit, ribbon_of(visit), side.of(look(visit), visit), chapter_of(visit), side.answering(models, visit)
+        seen = look(visit)
+        return visit, ribbon_of(visit), side.of(seen, visit), chapter_of(visit, seen), side.answering(models, visit)
 
     def start(request: gr.Request):
         return show(Visit.from_address(dict(request.query_params), len(CHAPTERS)))
@@ -88,7 +89,7 @@ def build_page(models: Models) -> gr.Blocks:
 
     def go(visit: Visit, event: gr.EventData):
         visit = visit.at(chapter=whole(event._data.get("chapter"), 1, len(CHAPTERS)), **looked_at(event._data))
-        return visit, ribbon_of(visit), chapter_of(visit)
+        return visit, ribbon_of(visit), chapter_of(visit, look(visit))
 
     def ask(visit: Visit, event: gr.EventData):
         """What a chapter computes only when it is wanted, bit by bit; the last bit says so, for then the next may be asked."""

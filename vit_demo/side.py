@@ -6,7 +6,7 @@ from PIL import Image
 
 from vit_demo.chapters.scene import Look, a, called, percent
 from vit_demo.classifier import Classifier
-from vit_demo.draw import data_uri, picture
+from vit_demo.draw import data_uri
 from vit_demo.looks import Visit
 from vit_demo.models import Loading, Models
 from vit_demo.samples import SAMPLES
@@ -16,12 +16,11 @@ MOST_BARS = 20
 
 def of(look: Look, visit: Visit) -> dict:
     """The value of the left column's view."""
-    labels, rows_cols = look.classifier.labels, look.trace.grid
+    labels = look.classifier.labels
     top = [[labels[i], look.probabilities[i].item()] for i in look.ranked[:MOST_BARS]]
     right = None if look.truth is None or look.truth not in labels else look.truth == top[0][0]
     return {
-        "src": data_uri(picture(look.seen)), "rows": rows_cols[0], "cols": rows_cols[1],
-        "alt": "Your picture" if look.truth is None else f"Sample {visit.sample}, {a(look.truth)}",
+        **look.shown, "alt": "Your picture" if look.truth is None else f"Sample {visit.sample}, {a(look.truth)}",
         "top": top, "note": note(look, visit, right), "sample": visit.sample if visit.upload is None else None,
         "right": right, "model": identity(look.classifier),
         "samples": [{"src": uri, "label": label} for uri, label in thumbnails()],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from vit_demo.chapters.scene import Look, live, mono, percent, snippet
-from vit_demo.draw import data_uri, pack, picture
+from vit_demo.draw import pack
 from vit_demo.explain import attention as maths
 
 NAME = "attention"
@@ -53,8 +53,7 @@ answer = attentions[layer][0, head, token, key].item()
         "attempt": "point at other patches. Then choose a head in the last layer: does it still look near itself?",
         "also": [plane_check(look, layer, head, sent["explained"][head])],
         "data": {
-            "src": data_uri(picture(look.seen)), "rows": trace.grid[0], "cols": trace.grid[1],
-            "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
+            **look.shown, "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,
             "all": pack(attention, "u16") if everything else None,
             "token": token, "row": None if everything else pack(attention[:, :, token], "u16"),
             "one": None if everything else pack(attention[layer], "u16"),

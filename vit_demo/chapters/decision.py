@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 
 from vit_demo.chapters.extras import extras, map_scores
-from vit_demo.chapters.scene import Look, live, mono, number, percent, pixels, snippet
-from vit_demo.chapters.work import told
+from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet
+from vit_demo.chapters.work import heat_map, told
 from vit_demo.draw import pack
 from vit_demo.explain import uncertainty
 from vit_demo.explain.faithfulness import curves, random_map
@@ -47,7 +47,7 @@ answer = logits.softmax(-1)[{first}].item()
         "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” above. "
                    "Then raise the temperature: the order stays, only the confidence goes.",
         "data": {
-            **pixels(look), "none": none, "none_says": none_of_them(none), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
+            **look.shown, "none": none, "none_says": none_of_them(none), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method), method.unit, method.by_class] for name, method in METHODS.items()],
             "default": opening(look.config), "measured": map_scores(look.classifier),
         },
@@ -93,8 +93,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
 
     def work(progress) -> dict:
         pixel_values = look.trace.pixel_values[None]
-        options = {"progress": progress} if method.slow else {}
-        scores = method.map(look.model, pixel_values, target(look.model, wanted, against), **options)
+        scores = heat_map(method, look.model, pixel_values, target(look.model, wanted, against), progress)
         progress(9, 10)
         maps = torch.stack([scores, random_map(len(scores))])
         drawn = curves(look.model, embed(look.model, pixel_values), maps, wanted, against, steps=16)

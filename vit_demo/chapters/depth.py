@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vit_demo.chapters.scene import Look, live, mono, percent, pixels, snippet
+from vit_demo.chapters.scene import Look, live, mono, percent, snippet
 from vit_demo.draw import pack
 from vit_demo.explain import lens
 
@@ -46,7 +46,7 @@ with torch.no_grad():
         "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}",
         "attempt": "move the layer slider while you watch the patches. At which of them does the answer stand before the class token has it?",
         "data": {
-            **pixels(look), "layers": len(leads) - 1, "classes": [labels[i] for i in look.ranked[:CURVES]],
+            **look.shown, "layers": len(leads) - 1, "classes": [labels[i] for i in look.ranked[:CURVES]],
             "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],
             "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "labels": used(labels, top.indices),
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 
 from vit_demo.chapters.extras import extras, map_scores
-from vit_demo.chapters.scene import Look, mono, percent, pixels, snippet
-from vit_demo.chapters.work import told
+from vit_demo.chapters.scene import Look, mono, percent, snippet
+from vit_demo.chapters.work import heat_map, told
 from vit_demo.draw import data_uri, pack, picture
 from vit_demo.explain import faithfulness, heads
 from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM
@@ -54,7 +54,7 @@ answer = logits.softmax(-1)[{best}].item()
         "attempt": f"keep as few patches as you can, and {look.label(best)} at {percent(wins)} or more. "
                    "Then reveal what the heat map would have kept.",
         "data": {
-            **pixels(look), "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": wins, "between": wins > blank,
+            **look.shown, "label": look.classifier.labels[best], "confidence": look.probabilities[best].item(), "blank": blank, "goal": wins, "between": wins > blank,
             "layers": look.config.num_hidden_layers, "heads": look.config.num_attention_heads,
             "bank": len(bank["bank"]) if "bank" in bank else 0,
             "measured": map_scores(look.classifier),
@@ -101,8 +101,8 @@ def reveal(look: Look, question: dict) -> Iterator[dict]:
     kept, best = flags(look, question), look.ranked[0]
 
     def work(progress) -> dict:
-        method, pixel_values = METHODS[DEFAULT], look.trace.pixel_values[None]
-        scores = method.map(look.model, pixel_values, target(look.model, best), **({"progress": progress} if method.slow else {}))
+        pixel_values = look.trace.pixel_values[None]
+        scores = heat_map(METHODS[DEFAULT], look.model, pixel_values, target(look.model, best), progress)
         order = scores.argsort(descending=True)
         growing = order.argsort()[None] < torch.arange(len(order) + 1)[:, None]  # (N+1,N): with the best 0, 1, 2 … patches
         logits = logits_keeping(look.model, embed(look.model, pixel_values), growing)
@@ -141,9 +141,7 @@ def duel(look: Look, question: dict) -> Iterator[dict]:
     pixel_values, best, found = look.trace.pixel_values[None], look.ranked[0], {}
     wanted = target(look.model, best)
     for name in DUEL:
-        method = METHODS[name]
-        for bit in told(lambda progress, method=method: {"map": method.map(
-                look.model, pixel_values, wanted, **({"progress": progress} if method.slow else {}))}):
+        for bit in told(lambda progress, name=name: {"map": heat_map(METHODS[name], look.model, pixel_values, wanted, progress)}):
             yield {"what": "duel", "now": name, "progress": 0.6 * (len(found) + bit["progress"]) / len(DUEL)}
         found[name] = bit["map"]
         yield {"what": "duel", "maps": packed(found), "progress": 0.6 * len(found) / len(DUEL)}

@@ -15,7 +15,7 @@ from vit_demo.chapters.projection import COMPONENTS, signed_pictures
 from vit_demo.chapters.scene import Look, folder_of, percent, snippet, whole
 from vit_demo.chapters.work import told
 from vit_demo.classifier import Classifier, load
-from vit_demo.draw import data_uri, pack, picture
+from vit_demo.draw import pack
 from vit_demo.errors import UserError
 from vit_demo.explain import embeddings, positions
 from vit_demo.snapshots import Snapshot, bytes_of, film
@@ -72,9 +72,7 @@ def carried() -> Classifier:
 
 
 def drawn_on(look: Look, whose: str | None) -> dict:
-    rows, cols = look.trace.grid
-    return {"src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "layers": look.config.num_hidden_layers,
-            "label": look.classifier.labels[look.ranked[0]], "whose": whose}
+    return {**look.shown, "layers": look.config.num_hidden_layers, "label": look.classifier.labels[look.ranked[0]], "whose": whose}
 
 
 def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:

@@ -75,6 +75,12 @@ class Look:
         back = self.trace.pixel_values * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
         return (back / scale).round().clamp(0, 255).to(torch.uint8)
 
+    @cached_property
+    def shown(self) -> dict:
+        """The picture with its grid, as every view draws it."""
+        rows, cols = self.trace.grid
+        return {"src": data_uri(picture(self.seen)), "rows": rows, "cols": cols}
+
 
 def earlier(metrics: dict) -> list[dict]:
     """The runs whose weights a model went on from, oldest first; a stranger's metrics.json may hold anything."""
@@ -102,11 +108,11 @@ def pixel_constants(processor) -> tuple[float, list[float], list[float]]:
 
 
 def pixels(look: Look) -> dict:
-    """The picture as a view takes it: an address to show, its bytes, and how they were normalised."""
+    """The picture for a view that reads its numbers: the bytes too, and how they were normalised."""
     scale, mean, std = pixel_constants(look.classifier.processor)
-    (height, width), (rows, cols) = look.size, look.trace.grid
-    return {"src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "patch": look.patch, "height": height,
-            "width": width, "bytes": pack(look.seen, "u8"), "scale": scale, "mean": mean, "std": std}
+    height, width = look.size
+    return {**look.shown, "patch": look.patch, "height": height, "width": width,
+            "bytes": pack(look.seen, "u8"), "scale": scale, "mean": mean, "std": std}
 
 
 def percent(share: float, exact: bool = False) -> str:
@@ -146,10 +152,10 @@ def mono(text) -> str:
     return f'<span class="mono">{text}</span>'
 
 
-def live(name: str, text="", kind: str = "b") -> str:
-    """A number that the browser renews when another patch, layer or head is chosen."""
-    tag, tone = {"b": ("b", "live"), "t": ("span", "t"), "p": ("span", "p"), "": ("span", "mono"), "w": ("span", "")}[kind]
-    return f'<{tag} class="{tone}" data-live="{name}">{text}</{tag}>'
+def live(name: str, kind: str = "b") -> str:
+    """A number that the browser fills in, and renews when another patch, layer or head is chosen."""
+    tag, tone = {"b": ("b", "live"), "": ("span", "mono"), "w": ("span", "")}[kind]
+    return f'<{tag} class="{tone}" data-live="{name}"></{tag}>'
 
 
 OPENING = """\

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from vit_demo.chapters.scene import Look, earlier, live, mono, number, sizes, snippet
-from vit_demo.draw import data_uri, pack, picture
+from vit_demo.draw import pack
 from vit_demo.explain import embeddings, positions
 
 NAME = "CLS + positions"
@@ -27,7 +27,7 @@ def scene(look: Look) -> dict:
     beside, anywhere = positions.neighbour_similarity(similarity)
     story = (
         f"Attention sees a bag of tokens, without any order, so each place in the grid has a vector of {mono(width)} "
-        f"numbers, which is simply added to the patch that lies there. In front comes one more token, {live_cls()}: it belongs "
+        f"numbers, which is simply added to the patch that lies there. In front comes one more token, the class token (CLS): it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
         f"{alike(beside, anywhere) if rows * cols >= FEW else ''}{origin(look.classifier.metrics)}")
     body = f"""
@@ -44,7 +44,7 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item(
         "attempt": "shuffle the patches, then shuffle them <em>together with</em> their positions. "
                    "Guess first: which of the two can the model not notice?",
         "data": {
-            "src": data_uri(picture(look.seen)), "rows": rows, "cols": cols, "width": width,
+            **look.shown, "width": width,
             "patches": pack(made.patches, "u16"), "positions": pack(made.positions, "u16"), "cls": pack(made.cls[0], "f32"),
             "similarity": pack(similarity, "u16") if similarity.numel() <= SENT_WHOLE else None,
             "best": look.classifier.labels[look.ranked[0]], "confidence": look.probabilities[look.ranked[0]].item(),
@@ -69,10 +69,6 @@ def origin(metrics: dict) -> str:
     if metrics.get("base_model", "") is None:
         return "Nobody told it the grid: they began as random numbers and were learned."
     return ""
-
-
-def live_cls() -> str:
-    return '<span class="t">the class token (CLS)</span>'
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:

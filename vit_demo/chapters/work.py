@@ -4,7 +4,10 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
+from torch import Tensor
+
 from vit_demo.errors import Stopped
+from vit_demo.explain.methods import Method
 
 
 def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None) -> Iterator[dict]:
@@ -38,3 +41,8 @@ def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Eve
                 return
     finally:
         stop.set()
+
+
+def heat_map(method: Method, model, pixel_values: Tensor, wanted: Tensor, progress: Callable[[int, int], None]) -> Tensor:
+    """(N,); methods that take long say how far they are."""
+    return method.map(model, pixel_values, wanted, **({"progress": progress} if method.slow else {}))

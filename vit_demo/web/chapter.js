@@ -31,7 +31,7 @@
       const card = h("div", { class: "card" });
       const share = h("span", { role: "status" }), busy = h("div", { class: "busy", hidden: true }, h("div", {}, share, h("button", { type: "button", onclick: () => {
         frame.stop();
-        card.querySelectorAll(".progress").forEach((bar) => { bar.style.visibility = "hidden"; });
+        card.querySelectorAll(".progress").forEach((bar) => bar.at(1));
         card.dispatchEvent(new Event("stopped"));
       } }, "stop")));
       const check = vit.check([scene.check, ...(scene.also ?? [])]);
@@ -80,6 +80,14 @@
     if (!answer.empty) frame.asked.hear(answer);
     if (answer.done) frame.line.free();
   });
+
+  /** How far work is, from 0 to 1; there it hides. */
+  vit.bar = (share = 0) => {
+    const fill = h("i"), node = h("div", { class: "progress" }, fill);
+    node.at = (part) => { node.style.visibility = part < 1 ? "visible" : "hidden"; fill.style.width = `${100 * part}%`; };
+    node.at(share);
+    return node;
+  };
 
   /** Our own sentences, written on the server with every label escaped there. */
   function markup(tag, name, html) {

@@ -1,6 +1,8 @@
 // Small charts: lines over a few points, with a scale that says its unit. SVG, no library. shares: x goes from 0 to 1. along: how far right a value of x lies.
 vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level, shares = false, along = (v) => v }) => {
-  const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44, right = 90; // narrower where the screen is, so that words stay readable
+  const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44; // narrower where the screen is, so that words stay readable
+  const letter = 6.4, longest = Math.max(...series.map(({ name }) => name.length)), right = Math.min(Math.max(90, 10 + letter * longest), 0.4 * W);
+  const most = Math.floor((right - 8) / letter), brief = (name) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
   const last = x[x.length - 1], first = x[0];
   const px = (v) => left + ((W - left - right) * (along(v) - along(first))) / (along(last) - along(first) || 1);
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
@@ -17,7 +19,7 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
     return h("g", { class: `line ${tone}` },
       ...points.map((p, i) => (p.low === undefined ? null : h("line", { class: "spread", x1: at[i][0], x2: at[i][0], y1: py(p.low), y2: py(p.high) }))),
       h("polyline", { points: at.map((a) => a.join(",")).join(" ") }), ...at.map(([a, b]) => h("circle", { cx: a, cy: b, r: 2.5 })),
-      end && name ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, name) : null);
+      end && name ? h("text", { x: end[0] + 8, y: labelY[index] + 4 }, brief(name)) : null);
   });
   const ticks = shares ? [0, 0.25, 0.5, 0.75, 1] : x.filter((_, i) => i % Math.ceil(x.length / 7) === 0);
   const labels = ticks.map((v) => h("text", { x: px(v), y: H + 10, "text-anchor": "middle" }, shares ? vit.percent(v) : v));

@@ -3,11 +3,11 @@
   const { h } = vit;
 
   /**
-   * picture({src, rows, cols, alt}) -> {node, veil(weights, max), tint(values, peak), show(src)}.
-   * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk. A quiet one is not
-   * in the tab order; a still one has other patches than the page's, and only shows.
+   * picture({src, rows, cols, alt}) -> {node, veil(weights, max), tint(values, peak), ring(patches), show(src)}.
+   * Pixels are crisp. Pointing shows a patch everywhere at once, a click or Enter keeps it, arrow keys walk. A still one
+   * only shows: it has other patches than the page's, or is part of a button.
    */
-  vit.picture = ({ src, rows, cols, alt, still = false, quiet = still, pick }) => {
+  vit.picture = ({ src, rows, cols, alt, still = false, pick }) => {
     const image = h("image", { href: src, width: cols, height: rows, preserveAspectRatio: "none", class: "crisp" });
     const light = h("g", { class: "veil" });
     const colour = h("g", { class: "tint" }), rings = h("g", { class: "rings" });
@@ -15,9 +15,9 @@
     const chosen = h("rect", { class: "chosen", width: 1, height: 1 });
     const pointed = h("rect", { class: "pointed", width: 1, height: 1 });
     const node = h("svg", {
-      class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: quiet ? undefined : 0,
-      role: quiet ? "img" : "application", "aria-roledescription": quiet ? undefined : "picture in patches",
-      "aria-label": quiet ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first${pick ? ", Enter takes a patch away or puts it back" : ""}.`,
+      class: "picture", viewBox: `0 0 ${cols} ${rows}`, tabindex: still ? undefined : 0,
+      role: still ? "img" : "application", "aria-roledescription": still ? undefined : "picture in patches",
+      "aria-label": still ? alt : `${alt}. Cut into ${rows} by ${cols} patches: arrow keys walk, Escape goes back to the first${pick ? ", Enter takes a patch away or puts it back" : ""}.`,
     }, image, light, colour, lines, rings, pointed, chosen);
 
     if (still) chosen.style.display = pointed.style.display = "none";
@@ -41,11 +41,10 @@
         pick?.(patch);
       });
       node.addEventListener("keydown", (event) => {
-        const move = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+        const move = vit.arrow(event);
         if (event.key === "Escape") vit.set({ patch: 0, hover: null });
         if (pick && (event.key === "Enter" || event.key === " ")) { event.preventDefault(); pick(vit.state.patch); }
         if (!move) return;
-        event.preventDefault();
         const { row, column } = vit.where(vit.state.patch);
         const next = [(row + move[0] + rows) % rows, (column + move[1] + cols) % cols];
         vit.set({ patch: next[0] * cols + next[1], hover: null });
@@ -134,7 +133,7 @@
       const pen = canvas.getContext("2d");
       painted = true;
       const up = vit.tone("strength"), down = vit.tone("against");
-      const peak = top || Math.max(...vector.map(Math.abs)) || 1;
+      const peak = top || vit.peak(vector) || 1;
       pen.clearRect(0, 0, cells, 1);
       for (let i = 0; i < cells; i++) {
         const value = vector[Math.floor((i * vector.length) / cells)] / peak;
@@ -146,5 +145,5 @@
   };
 
   /** From where on a strip of tokens has its full colour: the same in every chapter that draws these tokens. */
-  vit.full = (tokens) => 0.6 * tokens.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+  vit.full = (tokens) => 0.6 * vit.peak(tokens);
 })();

@@ -3,18 +3,22 @@
   const { h, percent } = vit;
 
   vit.side = (element, props, trigger, watch) => {
-    const verdicts = {};
+    const verdicts = {}, place = h("div"), told = h("p", { class: "unseen", role: "status" }); // what stays is read aloud when it changes
+    element.replaceChildren(place, told);
     const draw = () => {
       const side = props.value;
       if (!side || !side.rows) return;
       vit.setGrid(side.rows, side.cols);
       vit.address({ sample: side.sample });
       if (side.sample !== null && side.right !== null) (verdicts[side.model] ??= {})[side.sample] = side.right;
-      vit.replace(element, h("div", { class: "vit side" }, picture(side), answer(side), samples(side, verdicts[side.model] ?? {}, trigger)));
+      vit.replace(place, h("div", { class: "vit side" }, picture(side), answer(side), samples(side, verdicts[side.model] ?? {}, trigger)));
+      told.textContent = best(side);
     };
     watch("value", draw);
     draw();
   };
+
+  const best = ({ top: [[label, p]] }) => `${vit.named(label)}, ${percent(p)}`;
 
   function picture(side) {
     const caption = h("p", { class: "caption mono", "aria-live": "polite" });
@@ -30,12 +34,11 @@
       h("span", { class: "label", title: label }, label),
       h("span", { class: "bar" }, h("i", { style: `width:${Math.max(0.5, 100 * p)}%` })),
       h("span", { class: "mono" }, percent(p)))));
-    const [label, p] = side.top[0];
     const box = h("div", { class: "answer" },
-      h("p", { class: "best", "aria-live": "polite" }, `${vit.named(label)}, ${percent(p)}`),
+      h("p", { class: "best" }, best(side)),
       h("p", { class: "quiet" }, ...side.note.map(([text, tone]) => h("span", { class: tone }, text))),
       bars,
-      vit.slider("show", { min: 1, max: most, value: Math.min(vit.state.k, most), show: (k) => `top ${k}` }, (k) => { vit.set({ k }); draw(k); }));
+      vit.slider("show", { min: 1, max: most, value: Math.min(vit.state.k, most), show: (k) => `top ${k}` }, (k) => { vit.state.k = k; draw(k); }));
     draw(Math.min(vit.state.k, most));
     return box;
   }

@@ -1,6 +1,6 @@
 // Chapter 5: attention of every head, from every token. Sent once; pointing answers here, without the server.
 vit.views.attention = (card, data, frame) => {
-  const { h, percent, number } = vit;
+  const { h, percent, number, who } = vit;
   const { rows, cols, layers, heads } = data;
   const count = rows * cols, tokens = count + 1;
   const all = data.all && vit.unpack(data.all);
@@ -11,12 +11,14 @@ vit.views.attention = (card, data, frame) => {
 
   /** The row of weights (T) that `token` gives in one head; null while that layer is not here. */
   function row(layer, head, token) {
-    if (all) return all.subarray(((layer * heads + head) * tokens + token) * tokens).subarray(0, tokens);
-    if (here.one && layer === here.layer) return here.one.subarray((head * tokens + token) * tokens).subarray(0, tokens);
-    return rest.token === token ? rest.row.subarray((layer * heads + head) * tokens).subarray(0, tokens) : null;
+    const cut = (weights, index) => weights.subarray(index * tokens, (index + 1) * tokens);
+    if (all) return cut(all, (layer * heads + head) * tokens + token);
+    if (here.one && layer === here.layer) return cut(here.one, head * tokens + token);
+    return rest.token === token ? cut(rest.row, layer * heads + head) : null;
   }
 
-  if (!vit.state.chosen) vit.set({ layer: data.layer, head: data.head, chosen: true }); // it opens where the server found most to see
+  vit.set(vit.state.chosen ? { layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) }
+    : { layer: data.layer, head: data.head, chosen: true }); // it opens where the server found most to see
 
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
   const scale = vit.scale("weight of one patch");
@@ -34,18 +36,17 @@ vit.views.attention = (card, data, frame) => {
     grid.append(button);
   }
   const legend = h("figcaption");
-  vit.roving(thumbs.map(({ button }) => button), Math.min(vit.state.layer, layers - 1) * heads + Math.min(vit.state.head, heads - 1));
+  vit.roving(thumbs.map(({ button }) => button), vit.state.layer * heads + vit.state.head);
   card.append(vit.bank(), h("div", { class: "tools" }, asker), h("div", { class: "row" },
     h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, legend)),
   h("div", { class: "below" }, h("h3", {}, "One pair, worked out"), ...Object.values(parts).map(({ name, strip, sum }) => h("div", { class: "part worked" }, name, strip, sum))));
 
-  if (vit.state.layer >= layers || vit.state.head >= heads) vit.set({ layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) });
   const looks = () => (fromCls ? 0 : vit.active() + 1);
   /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and the one it looks at most, or CLS when it is none. */
   function paired() {
     const token = looks();
     if (picked?.[0] === token) return picked;
-    const patches = row(Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1), token)?.subarray(1), most = patches && Math.max(...patches);
+    const patches = row(vit.state.layer, vit.state.head, token)?.subarray(1), most = patches && vit.peak(patches);
     return [token, fromCls ? vit.active() + 1 : most ? 1 + patches.indexOf(most) : 0];
   }
   function pair(token, other) {
@@ -73,16 +74,15 @@ vit.views.attention = (card, data, frame) => {
     });
   }
 
-  const name = (token) => (token === 0 ? "CLS" : `patch ${token - 1}`);
   let painted = null;
   function draw() {
-    const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1);
+    const { layer, head } = vit.state;
     const token = looks();
     fetch(layer, token);
     const weights = row(layer, head, token);
     if (!weights) return;
     const patches = weights.subarray(1);
-    const max = Math.max(...patches);
+    const max = vit.peak(patches);
     view.veil(patches, max);
     scale.top(percent(max));
     if (painted !== token) {
@@ -91,7 +91,7 @@ vit.views.attention = (card, data, frame) => {
       thumbs.forEach((thumb) => {
         const small = row(thumb.layer, thumb.head, token)?.subarray(1);
         thumb.canvas.style.opacity = small ? 1 : 0.25;
-        if (small) thumb.canvas.paint(small, Math.max(...small));
+        if (small) thumb.canvas.paint(small, vit.peak(small));
         empty ||= small?.every((weight) => weight === 0);
       });
       legend.textContent = `each small grid is as blue as its own strongest patch${empty ? "; an empty one gives all its weight to the class token" : ""}`;
@@ -99,26 +99,26 @@ vit.views.attention = (card, data, frame) => {
     thumbs.forEach((thumb) => thumb.button.setAttribute("aria-pressed", thumb.layer === layer && thumb.head === head ? "true" : "false"));
     const best = patches.indexOf(max);
     const other = paired()[1];
-    caption.textContent = `${name(token)} → ${name(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
+    caption.textContent = `${who(token)} → ${who(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
     const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
       most: percent(max), target: max ? vit.where(best).text.split(" · token")[0] : "none of them",
       rest: token === 0 ? `It keeps ${percent(weights[0])} for itself.` : `The class token gets ${percent(weights[0])}.`, weight: percent(weights[other]) };
     if (layer === here.layer) {
       const width = data.width, a = (head * tokens + token) * width, b = (head * tokens + other) * width;
       const query = here.query.subarray(a, a + width), key = here.key.subarray(b, b + width), product = query.map((v, i) => v * key[i]);
-      const dot = product.reduce((sum, v) => sum + v, 0), peak = (values) => Math.max(...values.map(Math.abs));
+      const dot = product.reduce((sum, v) => sum + v, 0);
       Object.assign(sure, { dot: number(dot), score: number(dot / Math.sqrt(width)) });
-      for (const [which, values, text] of [["query", query, `query, ${name(token)}`], ["key", key, `key, ${name(other)}`], ["product", product, "multiplied"]]) {
+      for (const [which, values, text] of [["query", query, `query, ${who(token)}`], ["key", key, `key, ${who(other)}`], ["product", product, "multiplied"]]) {
         parts[which].name.textContent = text;
-        parts[which].sum.textContent = which === "product" ? `sum ${number(dot)}` : `±${number(peak(values))}`;
-        parts[which].strip.paint(values, peak(values));
+        parts[which].sum.textContent = which === "product" ? `sum ${number(dot)}` : `±${number(vit.peak(values))}`;
+        parts[which].strip.paint(values, vit.peak(values));
       }
     } else Object.assign(sure, { dot: "…", score: "…" });
     const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
     sure.mix = order.map((t) => `${percent(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
     frame.say(sure);
     frame.recode(0, `layer, head, token, key = ${layer}, ${head}, ${token}, ${other}  # counted from 0; token 0 is CLS`,
-      `The weight that ${name(token)} gives to ${name(other)} in layer ${layer + 1}, head ${head + 1}: ${percent(weights[other])}.`);
+      `The weight that ${who(token)} gives to ${who(other)} in layer ${layer + 1}, head ${head + 1}: ${percent(weights[other])}.`);
     if (layer === here.layer) frame.recode(1, `layer, head, width = ${layer}, ${head}, ${data.width}  # counted from 0`,
       `The share of variance that the plane of queries and keys shows, layer ${layer + 1}, head ${head + 1}: ${percent(here.explained[head])}.`);
     more.draw();

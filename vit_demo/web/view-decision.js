@@ -9,10 +9,10 @@ vit.views.decision = (card, data, frame) => {
   function shares() {
     const top = Math.max(...logits);
     const powers = logits.map((v) => Math.exp((v - top) / temperature));
-    const sum = powers.reduce((a, b) => a + b, 0), peak = Math.max(...logits.map(Math.abs));
+    const sum = powers.reduce((a, b) => a + b, 0), peak = vit.peak(logits);
     table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "logit", "", "softmax", ""].map((t) => t ? h("th", { scope: "col" }, t) : h("td")))), h("tbody", {}, ...data.order.map((index, i) => {
       const v = logits[index], p = powers[index] / sum;
-      return h("tr", {}, h("td", { class: "name" }, data.names[i]), h("td", {}, h("span", { class: "both" }, h("i", { class: v < 0 ? "minus" : "", style: `width:${50 * Math.abs(v) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }))),
+      return h("tr", {}, h("td", { class: "name", title: data.names[i] }, data.names[i]), h("td", {}, h("span", { class: "both" }, h("i", { class: v < 0 ? "minus" : "", style: `width:${50 * Math.abs(v) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }))),
         h("td", { class: "mono" }, number(v)), h("td", {}, h("span", { class: "bar" }, h("i", { style: `width:${100 * p}%` }))), h("td", { class: "mono" }, percent(p)));
     })));
     frame.say({ logit: number(logits[data.order[0]]), temperature: number(temperature, 2), p: percent(powers[data.order[0]] / sum) });
@@ -25,7 +25,7 @@ vit.views.decision = (card, data, frame) => {
   const asked = { what: "map", wanted: data.order[0], against: -1, method: data.default };
   const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "What spoke for the class" });
   const scale = h("div");
-  const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" });
+  const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = vit.bar(), plot = h("div", { class: "twin" });
   const method = (name) => { const [, , about, unit, byClass] = data.methods.find(([other]) => other === name); return { about, unit, byClass }; };
   const measured = ({ method: name, wanted, against }) => {
     const { model, pictures, scores } = data.measured;
@@ -37,14 +37,13 @@ vit.views.decision = (card, data, frame) => {
 
   function ask() {
     note.textContent = method(asked.method).about;
-    bar.style.visibility = "visible"; bar.firstChild.style.width = "3%";
+    bar.at(0.03);
     const question = { ...asked };  // an answer is told with its own question, whatever was chosen since
     frame.ask(question, (reply) => {
-      bar.firstChild.style.width = `${100 * reply.progress}%`;
+      bar.at(reply.progress);
       if (!reply.values) return;
-      bar.style.visibility = "hidden";
       values = vit.unpack(reply.values);
-      const peak = Math.max(...values.map(Math.abs));
+      const peak = vit.peak(values);
       const { about, unit, byClass } = method(reply.method);
       const legend = vit.scale(byClass ? `${reply.signed ? "against … for" : "for"} · ${unit}` : unit);
       if (byClass) view.tint(values, peak); else view.veil(values, peak);
@@ -60,7 +59,6 @@ vit.views.decision = (card, data, frame) => {
   }
   card.addEventListener("stopped", () => { // no map under the name of another
     values = null;
-    view.tint(new Float32Array(data.rows * data.cols), 1);
     view.veil(new Float32Array(data.rows * data.cols).fill(1), 1);
     scale.replaceChildren(); plot.replaceChildren();
     note.textContent = "Stopped: choose a map to begin again.";

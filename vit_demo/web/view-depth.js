@@ -4,7 +4,7 @@ vit.views.depth = (card, data, frame) => {
   const { rows, cols, layers } = data, count = rows * cols;
   const best = vit.unpack(data.best), tops = vit.unpack(data.tops);
   let cosines = vit.unpack(data.cosines), at = data.at, layer = Math.min(vit.state.after ?? layers, layers);
-  const brightest = best.reduce((a, b) => Math.max(a, b), 0);
+  const brightest = vit.peak(best);
   const steps = [...Array(layers + 1).keys()];
 
   const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches: read there, the answer is ${data.label}` });
@@ -37,8 +37,7 @@ vit.views.depth = (card, data, frame) => {
     vit.lines({ x: steps.slice(1), top: vit.nice(Math.max(...data.added.attention, ...data.added.MLP)), unit: "what a layer adds to it (mean length)", format: vit.tick,
       series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "plain" }] })));
 
-  const told = (token) => [0, 1, 2].filter((i) => data.top[layer][token][i] !== undefined)
-    .map((i) => [data.labels[data.top[layer][token][i]], tops[(layer * (count + 1) + token) * data.top[layer][token].length + i]]);
+  const told = (token) => data.top[layer][token].map((label, i, most) => [data.labels[label], tops[(layer * (count + 1) + token) * most.length + i]]);
   let drawn = null;
   function draw() {
     const p = vit.active();

@@ -6,7 +6,7 @@ vit.views.experiments = (card, data, frame) => {
   const open = (index) => { frame.stop(); stage.replaceChildren(); games[index][1](stage, data, frame); vit.state.game = index; };
   const start = vit.state.game ?? 0;
   card.append(h("div", { class: "tools" }, vit.choice("experiment", games.map(([name]) => name), start, open)), stage);
-  games[start][1](stage, data, frame);
+  open(start);
 };
 
 vit.games = {
@@ -19,8 +19,7 @@ vit.games = {
       turn();
     } });
     const restart = (patches) => { kept = new Set(patches); revealed = false; view.ring([]); note.textContent = ""; turn(); };
-    const out = h("div", { class: "result", "aria-live": "polite" }), note = h("p", { class: "quiet" }), bar = h("div", { class: "progress" }, h("i"));
-    bar.style.visibility = "hidden";
+    const out = h("div", { class: "result", "aria-live": "polite" }), note = h("p", { class: "quiet" }), bar = vit.bar(1);
     const show = () => view.veil(Array.from({ length: count }, (_, i) => (kept.has(i) ? 1 : -0.15)), 1);
     const ask = (what) => { const asked = [...kept]; frame.ask({ what, kept: asked }, (reply) => hear(reply, asked)); };
     function turn() { show(); ask("erase"); }
@@ -32,8 +31,7 @@ vit.games = {
         out.replaceChildren(h("p", {}, h("b", {}, `${vit.named(reply.top[0][0])}, ${percent(reply.top[0][1])}`), ` with ${asked.length} of ${count} patches; ${vit.named(data.label)} has ${percent(reply.p)}.`),
           h("p", { class: "quiet" }, fewest === null ? "No score yet." : `Your fewest that still count: ${fewest}.`, revealed ? " A new start counts again." : won ? "" : " These do not count."));
       } else {
-        bar.style.visibility = reply.values ? "hidden" : "visible";
-        bar.firstChild.style.width = `${100 * reply.progress}%`;
+        bar.at(reply.progress);
         if (!reply.values) return;
         const marked = asked.length;
         note.textContent = `${marked ? `The map's best ${marked} patches and yours: ${percent(reply.overlap)} in common (intersection over union); by chance it would be ${percent(reply.by_chance)}. ` : ""}By its order, ${reply.needed} ${reply.needed === 1 ? "patch is" : "patches are"} enough: they are shown now${marked < count ? ", yours are framed" : ""}.`;

@@ -5,7 +5,7 @@ vit.games.heads = (stage, data, frame) => {
   let changes = null;
   const legend = vit.scale("change in points with the head off");
   legend.classList.add("both");
-  const cells = [], out = h("div", { class: "result", "aria-live": "polite" }), bar = h("div", { class: "progress" }, h("i"));
+  const cells = [], out = h("div", { class: "result", "aria-live": "polite" }), bar = vit.bar();
   const grid = h("div", { class: "switches", style: `--columns:${data.heads}`, role: "group", "aria-label": "attention heads; press one to switch it off" });
   for (let layer = 0; layer < data.layers; layer++) {
     grid.append(h("span", { class: "quiet" }, `layer ${layer + 1}`));
@@ -17,7 +17,7 @@ vit.games.heads = (stage, data, frame) => {
     }
   }
   function draw() {
-    const peak = changes ? Math.max(...changes.flat().map(Math.abs), 0.001) : 1;
+    const peak = changes ? Math.max(vit.peak(changes.flat()), 0.001) : 1;
     if (changes) legend.ends(`+${number(100 * peak, 1)}`, `−${number(100 * peak, 1)}`);
     cells.forEach(({ key, layer, head, cell }) => {
       const change = changes?.[layer][head];
@@ -31,8 +31,8 @@ vit.games.heads = (stage, data, frame) => {
     if (reply.what === "heads") {
       out.replaceChildren(h("p", {}, h("b", {}, `${vit.named(reply.top[0][0])}, ${percent(reply.top[0][1])}`), ` with ${switched} of ${cells.length} heads off; ${vit.named(data.label)} was ${percent(data.confidence)}, is ${percent(reply.p)}.`));
     } else {
-      bar.firstChild.style.width = `${100 * reply.progress}%`;
-      if (reply.changes) { bar.style.visibility = "hidden"; changes = reply.changes; draw(); }
+      bar.at(reply.progress);
+      if (reply.changes) { changes = reply.changes; draw(); }
     }
   }
   const withOff = (count) => (reply) => hear(reply, count);  // as many as when it was asked
@@ -54,11 +54,11 @@ vit.games.duel = (stage, data, frame) => {
       h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval"].map((text) => h("th", { scope: "col" }, text)))),
         h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`].map((text) => h("td", { class: "mono" }, text)))))));
   };
-  const bar = h("div", { class: "progress" }, h("i")), plot = h("div", { class: "twin" }), legend = vit.scale("share of the map's own best patch");
+  const bar = vit.bar(), plot = h("div", { class: "twin" }), legend = vit.scale("share of the map's own best patch");
   legend.top(percent(1));
   let scores = null, curves = null, chosen = null;
   const players = data.duel.map(([name, title, source]) => {
-    const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: title, quiet: true });
+    const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: title, still: true });
     view.veil(Array(data.rows * data.cols).fill(0), 1);
     const score = h("b", { class: "mono" }, "…");
     const button = h("button", { type: "button", "aria-pressed": "false", onclick: () => { chosen = name; draw(); } }, view.node, score, h("span", {}, title), h("span", { class: "source" }, source));
@@ -77,7 +77,7 @@ vit.games.duel = (stage, data, frame) => {
   stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random orders get 0 on average, this one what it gets by luck (insertion and deletion: Petsiuk et al. 2018, arXiv:1806.07421).`),
     bar, legend, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
   frame.ask({ what: "duel" }, (reply) => {
-    bar.firstChild.style.width = `${100 * reply.progress}%`;
+    bar.at(reply.progress);
     for (const [name, map] of Object.entries(reply.maps ?? {})) {
       const player = players.find((p) => p.name === name);
       if (player.shown) continue;
@@ -86,7 +86,6 @@ vit.games.duel = (stage, data, frame) => {
       player.shown = true;
     }
     if (reply.scores) {
-      bar.style.visibility = "hidden";
       scores = reply.scores; curves = reply;
       chosen = players[scores.indexOf(Math.max(...scores))].name;
       draw();

@@ -26,7 +26,6 @@ vit.lapse = (frame) => {
     let steps = [], at = 0, layer = layers - 1, touched = false, timer = null, checked = null;
     const told = h("p", { class: "told", "aria-live": "polite" });
     const slider = vit.slider("snapshot", { min: 0, max: epochs.length - 1, value: 0, show: (i) => `epoch ${epochs[i]}` }, (i) => { touched = true; go(i); });
-    const input = slider.querySelector("input"), output = slider.querySelector("output");
     const play = h("button", { type: "button", class: "do", onclick: () => (timer ? pause() : run()) }, "play");
     const gallery = h("div", { class: "filters few" }), spread = h("figcaption", {}), alike = h("figcaption", {}), looks = h("figcaption", { class: "mono" });
     const maps = vit.mosaic(rows, cols, "Position similarity of this snapshot, a small map at each place", still);
@@ -53,26 +52,29 @@ vit.lapse = (frame) => {
     }
     function go(index) {
       at = index;
-      input.value = index;
-      output.textContent = `epoch ${epochs[index]}`;
+      slider.put(index);
       draw();
     }
 
     let drawn = null;
     function draw() {
       const step = steps[at];
-      if (!step?.filters) { told.textContent = step ? `Epoch ${step.epoch} cannot be shown: ${step.problem}.` : `Epoch ${epochs[at]} is on its way …`; return; }
-      const right = step.accuracy ? ` It was right on ${percent(step.accuracy[0])} of ${step.accuracy[1]}.` : "";
-      told.textContent = `After epoch ${step.epoch} it says ${step.says}, ${percent(step.sure)}${step.says === label ? "" : `; ${label} has ${percent(step.p)}`}.${right}`;
-      const values = step.seen.attention.subarray(layer * count, (layer + 1) * count), max = Math.max(...values);
+      if (!step?.filters) {
+        drawn = null;
+        told.textContent = step ? `Epoch ${step.epoch} cannot be shown: ${step.problem}.` : `Epoch ${epochs[at]} is on its way …`;
+        return;
+      }
+      const values = step.seen.attention.subarray(layer * count, (layer + 1) * count), max = vit.peak(values);
       view.veil(values, max);
       scale.top(percent(max));
       const patch = still ? values.indexOf(max) : vit.active();
       looks.textContent = `CLS → patch ${patch}: ${percent(values[patch])}, mean of the heads`;
       if (drawn === at) return;
-      drawn = at;
-      const side = Math.sqrt(step.seen.filters.shape[2] * step.seen.filters.shape[3]), size = 3 * side * side;
-      gallery.replaceChildren(...Array.from({ length: step.seen.filters.shape[0] }, (_, i) => vit.bitmap(step.seen.filters.subarray(i * size, (i + 1) * size), side, side, `filter component ${i + 1}`)));
+      drawn = at;  // what follows hangs on the snapshot alone, and is read aloud once
+      const right = step.accuracy ? ` It was right on ${percent(step.accuracy[0])} of ${step.accuracy[1]}.` : "";
+      told.textContent = `After epoch ${step.epoch} it says ${step.says}, ${percent(step.sure)}${step.says === label ? "" : `; ${label} has ${percent(step.p)}`}.${right}`;
+      const [filters, , side] = step.seen.filters.shape, size = 3 * side * side;
+      gallery.replaceChildren(...Array.from({ length: filters }, (_, i) => vit.bitmap(step.seen.filters.subarray(i * size, (i + 1) * size), side, side, `filter component ${i + 1}`)));
       spread.textContent = `principal components; the first 8 hold ${percent(step.explained)} of the variance`;
       if (step.seen.similarity) maps.paint(step.seen.similarity);
       maps.node.style.visibility = step.seen.similarity ? "" : "hidden";

@@ -14,8 +14,8 @@ vit.views.model = (card, data, frame) => {
     const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell.");
     const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
     const worst = Math.max(...counts.flatMap((row, i) => row.filter((_, j) => i !== j).map((n) => n / (sums[i] || 1))), 0.001);
-    const table = h("table", { class: "confusion" }, h("tr", {}, h("td"), ...labels.map((label) => h("th", { scope: "col" }, h("span", {}, label)))),
-      ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row" }, labels[i]), ...row.map((n, j) => {
+    const table = h("table", { class: "confusion" }, h("tr", {}, h("td"), ...labels.map((label) => h("th", { scope: "col", title: label }, h("span", {}, label)))),
+      ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row", title: labels[i] }, labels[i]), ...row.map((n, j) => {
         const share = n / (sums[i] || 1), strength = i === j ? share : share / worst;
         const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of ${vit.a(labels[i])} were called ${labels[j]}, ${percent(share)}`; };
         return h("td", { class: i === data.truth && j === data.said ? "here" : "", onpointerenter: tell, onfocus: tell,

@@ -73,7 +73,7 @@ vit.views.patches = (card, data, frame) => {
       frame.ask({ what: "time" }, ({ rows, progress }) => {
         if (progress === 1) go.textContent = "measure again";
         const top = Math.max(...rows.map((r) => Math.log10(r.seconds * 1e4)), 1);
-        out.replaceChildren(...(progress < 1 ? [h("div", { class: "progress" }, h("i", { style: `width:${100 * progress}%` }))] : []),
+        out.replaceChildren(...(progress < 1 ? [vit.bar(progress)] : []),
           h("div", { class: "scroll" }, h("table", { class: "times" }, h("thead", {}, h("tr", {}, ...["patch", "pairs", "× before", "", "time", "× before", ""].map((text) => (text ? h("th", { scope: "col" }, text) : h("td"))))),
             h("tbody", {}, ...rows.map((r, i) => h("tr", {}, h("td", { class: "mono" }, `${r.patch} px`),
               h("td", { class: "mono" }, r.pairs.toLocaleString("en")), h("td", { class: "mono" }, i ? number(r.pairs / rows[i - 1].pairs, 1) : ""),

@@ -35,8 +35,8 @@ vit.views.picture = (card, data, frame) => {
   seen.addEventListener("pointermove", pointed);
   seen.addEventListener("click", (event) => { pointed(event); choose(); });
   seen.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
-    if (step) { event.preventDefault(); move(pixel[0] + step[0], pixel[1] + step[1]); choose(); }
+    const step = vit.arrow(event);
+    if (step) { move(pixel[0] + step[0], pixel[1] + step[1]); choose(); }
   });
   /** The pixel's patch is the chosen one everywhere; a patch chosen elsewhere shows its first pixel here. */
   function choose() {

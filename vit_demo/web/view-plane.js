@@ -1,6 +1,6 @@
 // Chapter 5, below: queries and keys of one head in one plane, and how far nearness tells who looks where.
-vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
-  const { h, percent } = vit, tokens = rows * cols + 1;
+vit.plane = ({ rows, cols, src }, { row, here, looks }) => {
+  const { h, percent, who } = vit, tokens = rows * cols + 1;
   const canvas = h("canvas", { class: "plane", tabindex: 0, role: "application", "aria-roledescription": "plane of queries and keys",
     "aria-label": "Queries as dots and keys as pieces of the picture. Arrow keys walk over the patches, Escape goes to the class token; the line below says where each looks." });
   const text = h("p", { class: "quiet" }), caption = h("p", { class: "caption mono", "aria-live": "polite" });
@@ -11,13 +11,10 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
   image.onload = () => draw();
   image.src = src;
 
-  const name = (token) => (token ? `patch ${token - 1}` : "CLS");
-
   const draw = vit.repainted(canvas, () => {
-    const layer = Math.min(vit.state.layer, layers - 1), head = Math.min(vit.state.head, heads - 1), now = here();
+    const { layer, head } = vit.state, now = here();
     const token = pointed ?? looks(), weights = row(layer, head, token);
     if (layer !== now.layer || !canvas.clientWidth) { text.textContent = "waiting for this layer …"; return; }
-    const share = now.explained[head];
     lay(now.places.subarray(head * 4 * tokens, (head + 1) * 4 * tokens), canvas.clientWidth, canvas.clientHeight);
     if (told !== `${layer},${head}`) tell(layer, head, now);
     if (!weights) { caption.textContent = "choose a patch to see where its query looks"; }
@@ -27,7 +24,7 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
     pen.scale(dense, dense);
     pen.imageSmoothingEnabled = false;
     const side = Math.min(20, Math.sqrt((0.22 * W * H) / tokens)), tiles = side >= 8; // too many for the room: squares instead of pieces
-    const max = weights ? Math.max(...weights) : 1;
+    const max = weights ? vit.peak(weights) : 1;
     const orange = vit.tone("token"), blue = vit.tone("strength");
     const size = [image.naturalWidth / cols, image.naturalHeight / rows];
     places.forEach(({ key: [x, y] }, t) => {
@@ -52,7 +49,7 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
     dot([qx, qy], 5.5, orange, 1);
     if (!weights) return;
     const best = [...weights.keys()].sort((a, b) => weights[b] - weights[a]).slice(0, 3);
-    caption.textContent = `${name(token)} looks most at ${best.map((t) => `${name(t)} ${percent(weights[t])}`).join(", ")}; the first is number ${rank(token, best[0])} of ${tokens} by nearness`;
+    caption.textContent = `${who(token)} looks most at ${best.map((t) => `${who(t)} ${percent(weights[t])}`).join(", ")}; the first is number ${rank(token, best[0])} of ${tokens} by nearness`;
   });
 
   /** How many keys lie as near to a query as this one, itself included. */
@@ -63,7 +60,7 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
 
   function tell(layer, head, now) {
     told = `${layer},${head}`;
-    const ranks = places.map((_, t) => { const weights = row(layer, head, t); return weights && rank(t, weights.indexOf(Math.max(...weights))); });
+    const ranks = places.map((_, t) => { const weights = row(layer, head, t); return weights && rank(t, weights.indexOf(vit.peak(weights))); });
     const mean = ranks.every(Boolean) ? ranks.reduce((a, b) => a + b, 0) / tokens : null;
     text.textContent = "Dots are queries, pieces of the picture are keys; orange is CLS and what is chosen. What no softmax notices, place and width of the two clouds, is taken out; "
       + `then the two directions that vary most are drawn (AttentionViz: Yeh et al. 2023, arXiv:2305.03210). They hold ${percent(now.explained[head])} of what the ${now.query.shape[2]} numbers of queries and keys tell apart. `
@@ -90,11 +87,10 @@ vit.plane = ({ rows, cols, layers, heads, src }, { row, here, looks }) => {
   canvas.addEventListener("pointerleave", () => choose(null));
   canvas.addEventListener("click", () => { if (pointed) vit.set({ patch: pointed - 1 }); });
   canvas.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: cols, ArrowUp: -cols }[event.key];
+    const step = vit.arrow(event);
     if (event.key === "Escape") choose(0);
     if (!step) return;
-    event.preventDefault();
-    const count = rows * cols, patch = (vit.state.patch + step + count) % count;
+    const count = rows * cols, patch = (vit.state.patch + step[0] * cols + step[1] + count) % count;
     pointed = patch + 1;
     vit.set({ patch, hover: null });
   });

@@ -22,7 +22,7 @@ vit.views.projection = (card, data, frame) => {
     }
     const product = w.map((v, i) => v * x[i]);
     const sum = product.reduce((a, b) => a + b, 0), value = sum + bias[filter];
-    const tile = (values, name) => h("figure", {}, vit.bitmap(vit.signed(values, vit.peak(values)), P, P, name), h("figcaption", {}, name, h("br"), h("span", { class: "mono" }, `±${number(vit.peak(values))}`)));
+    const tile = (values, name, peak = vit.peak(values)) => h("figure", {}, vit.bitmap(vit.signed(values, peak), P, P, name), h("figcaption", {}, name, h("br"), h("span", { class: "mono" }, `±${number(peak)}`)));
     parts.replaceChildren(tile(x, "patch x"), h("b", {}, "·"), tile(w, `filter w`), h("b", {}, "="), tile(product, "w·x"), h("b", {}, "→"),
       h("p", { class: "sum mono" }, `sum ${number(sum, 3)}`, h("br"), `bias ${number(bias[filter], 3)}`, h("br"), h("strong", {}, number(value, 3))));
     strip.paint(tokens.subarray(p * width, (p + 1) * width), full);

@@ -1,6 +1,6 @@
 // Chapter 5, below: the whole matrix of a head, how far heads look, and attention rolled out through the layers.
 vit.attentionMore = (data, frame, given) => {
-  const { h, percent, number } = vit, { row } = given;
+  const { h, percent, number, who } = vit, { row } = given;
   const { rows, cols, layers, heads } = data, tokens = rows * cols + 1;
   const stage = h("div", { class: "stage" });
   let draw = null;
@@ -11,15 +11,13 @@ vit.attentionMore = (data, frame, given) => {
   node.draw = () => draw?.();
   return node;
 
-  function head() { return [Math.min(vit.state.layer, layers - 1), Math.min(vit.state.head, heads - 1)]; }
-
   function matrix() {
     const canvas = h("canvas", { class: "matrix crisp", width: tokens, height: tokens, tabindex: 0, role: "application", "aria-roledescription": "attention matrix",
       "aria-label": "attention of every token (row) to every token (column): arrow keys walk and work out the pair below" });
     const caption = h("p", { class: "caption mono", "aria-live": "polite" }), box = h("div", { class: "matrix-box" }, canvas, h("i", {}));
     const scale = vit.scale("weight, or more");
     let shown = null, table = null;
-    const paint = vit.repainted(canvas, (peak) => {
+    const paint = vit.repainted(canvas, (table, peak) => {
       const pen = canvas.getContext("2d"), image = pen.createImageData(tokens, tokens);
       const hue = vit.rgb("strength"), ground = vit.rgb("cell");
       table.forEach((values, i) => values.forEach((v, j) => {
@@ -29,22 +27,24 @@ vit.attentionMore = (data, frame, given) => {
       pen.putImageData(image, 0, 0);
     });
     draw = () => {
-      const [layer, which] = head(), key = `${layer},${which}`;
+      const { layer, head } = vit.state, key = `${layer},${head}`;
       if (key !== shown) {
-        table = Array.from({ length: tokens }, (_, token) => row(layer, which, token));
-        if (table.some((values) => !values)) { caption.textContent = "waiting for this layer …"; return; }
+        const found = Array.from({ length: tokens }, (_, token) => row(layer, head, token));
+        table = found.every(Boolean) ? found : null;
+        if (!table) { caption.textContent = "waiting for this layer …"; return; }
         shown = key;
-        const peak = table.flatMap((values) => [...values]).sort((a, b) => a - b)[Math.floor(tokens * tokens * 0.995)] || 1;
-        paint(peak);
+        const sorted = new Float32Array(tokens * tokens);
+        table.forEach((values, i) => sorted.set(values, i * tokens));
+        const peak = sorted.sort()[Math.floor(tokens * tokens * 0.995)] || 1;
+        paint(table, peak);
         scale.top(percent(peak));
-        caption.textContent = `layer ${layer + 1}, head ${which + 1}: ${tokens} × ${tokens} weights`;
+        caption.textContent = `layer ${layer + 1}, head ${head + 1}: ${tokens} × ${tokens} weights`;
       }
       const line = box.querySelector("i"), token = given.looks();
       line.style.top = `${(100 * token) / tokens}%`;
       line.style.height = `${100 / tokens}%`;
     };
-    const name = (token) => (token ? `patch ${token - 1}` : "CLS");
-    const tell = (i, j) => { caption.textContent = `${name(i)} gives ${percent(table[i][j])} to ${name(j)}`; };
+    const tell = (i, j) => { caption.textContent = `${who(i)} gives ${percent(table[i][j])} to ${who(j)}`; };
     const at = (event) => {
       const area = canvas.getBoundingClientRect();
       const [j, i] = [Math.floor(((event.clientX - area.left) / area.width) * tokens), Math.floor(((event.clientY - area.top) / area.height) * tokens)];
@@ -58,9 +58,8 @@ vit.attentionMore = (data, frame, given) => {
     });
     canvas.addEventListener("click", (event) => { const cell = at(event); if (cell) given.pair(...cell); });
     canvas.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+      const step = vit.arrow(event);
       if (!step || !table) return;
-      event.preventDefault();
       const cell = given.paired().map((token, k) => (token + step[k] + tokens) % tokens);
       given.pair(...cell);
       tell(...cell);
@@ -79,10 +78,13 @@ vit.attentionMore = (data, frame, given) => {
   function distance() {
     const { distances, uniform } = data;
     const holder = h("div", { class: "plot" });
+    let shown = null;
     draw = () => {
-      const [layer, which] = head();
+      const { layer, head } = vit.state, key = `${layer},${head}`;
+      if (key === shown) return;
+      shown = key;
       holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: vit.nice(Math.max(uniform, ...distances.flat()) || 1), level: { at: uniform, name: `everywhere alike: ${number(uniform, 1)}` }, unit: "layer (up: mean distance in pixels)", format: vit.tick, mark: layer + 1, height: 150,
-        series: [...Array(heads).keys()].map((i) => ({ name: i === which ? `head ${i + 1}` : "", tone: i === which ? "strength" : "other", points: distances.map((l, layer) => ({ share: layer + 1, mean: l[i] })).filter(({ mean }) => mean !== null) })) }));
+        series: [...Array(heads).keys()].map((i) => ({ name: i === head ? `head ${i + 1}` : "", tone: i === head ? "strength" : "other", points: distances.map((l, layer) => ({ share: layer + 1, mean: l[i] })).filter(({ mean }) => mean !== null) })) }));
     };
     return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). A head far below the dashed line looks near itself, as the small filters of older networks must.", distances.flat().includes(null) ? " A head that gives all its weight to the class token looks at no patch and has no point." : ""), holder);
   }
@@ -92,7 +94,7 @@ vit.attentionMore = (data, frame, given) => {
     const view = vit.picture({ src: data.src, rows, cols, alt: "Attention rolled out from CLS to the patches" }), scale = vit.scale("share of CLS");
     const note = h("p", { class: "quiet", "aria-live": "polite" });
     const ask = () => frame.ask(asked, (reply) => {
-      const values = vit.unpack(reply.values), max = Math.max(...values);
+      const values = vit.unpack(reply.values), max = vit.peak(values);
       view.veil(values, max);
       scale.top(percent(max));
       note.textContent = `The patches together hold ${percent(reply.patches)}, CLS keeps ${percent(1 - reply.patches)} for itself; together that is 1.`;

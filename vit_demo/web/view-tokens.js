@@ -47,7 +47,7 @@ vit.views.tokens = (card, data, frame) => {
       const same = largest < 0.001;
       out.replaceChildren(h("p", {}, { stay: "The patches moved, the positions stayed: ", move: "Patches and positions moved together: ", zero: "No positions at all: " }[how],
         h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.`),
-        h("p", { class: "quiet mono" }, `largest change of a logit: ${largest < 0.001 ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
+        h("p", { class: "quiet mono" }, `largest change of a logit: ${same ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
     };
     const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
     const button = (text, how) => h("button", { type: "button", class: "do", "data-how": how, onclick: () => ask(how) }, text);

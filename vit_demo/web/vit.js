@@ -20,9 +20,11 @@ const vit = (() => {
     return node;
   }
 
-  /** Draw now and at each change of the state, for as long as the node is on the page. */
+  /** Draw now and at each change of the state, for as long as the node is on the page: it is put there when all of it is built. */
   function follow(node, draw) {
-    followers.add({ node, draw, seen: false });
+    const follower = { node, draw, seen: false };
+    followers.add(follower);
+    queueMicrotask(() => { follower.seen ||= node.isConnected; });
     draw(state);
   }
 
@@ -39,10 +41,10 @@ const vit = (() => {
   /** The patch that is looked at: the one pointed at, else the chosen one. */
   const active = () => state.hover ?? state.patch;
 
-  /** A new picture grid keeps the chosen patch where it fits; else a patch above the middle is chosen. */
+  /** The same grid keeps the chosen patch; in another one a patch above the middle is chosen. What shows the grid before is about to be replaced: it is not drawn again. */
   function setGrid(rows, cols) {
-    const same = state.grid && state.grid.rows === rows && state.grid.cols === cols;
-    if (same) return;
+    if (state.grid?.rows === rows && state.grid.cols === cols) return;
+    followers.clear();
     set({ grid: { rows, cols }, hover: null, patch: Math.floor(rows * 0.3) * cols + Math.floor(cols / 2) });
   }
 
@@ -56,9 +58,12 @@ const vit = (() => {
       browser's back button takes back. */
   let place = {}, stepping = null;
   function address(change) {
-    const step = change?.chapter !== undefined && change.chapter === stepping && change.chapter !== place.chapter;
-    if (change?.chapter !== undefined && stepping !== null && change.chapter !== stepping) return; // on the way to the one that was clicked
-    if (change?.chapter !== undefined) stepping = null;
+    let step = false;
+    if (change?.chapter !== undefined && stepping !== null) {
+      if (change.chapter !== stepping) return; // on the way to the one that was clicked
+      step = stepping !== place.chapter;
+      stepping = null;
+    }
     Object.assign(place, change);
     const url = new URL(location.href);
     const named = { ...place, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null, after: state.after };
@@ -105,7 +110,17 @@ const vit = (() => {
   const term = (x, digits = 2) => { const text = number(x, digits); return text.startsWith("−") ? `(${text})` : text; };
   /** A label beside a number: one that is written from the right keeps to itself. */
   const named = (label) => (/[\u0590-\u08FF\uFB1D-\uFDFF\uFE70-\uFEFC]/.test(label) ? `\u2068${label}\u2069` : label);
+  /** A token by its name. */
+  const who = (token) => (token ? `patch ${token - 1}` : "CLS");
   const a = (label) => `${/^[aeiou]/i.test(label) ? "an" : "a"} ${label}`;
+
+  /** The arrow key that was pressed, as [rows, columns] to go; null for another one, and where the browser itself is meant, as by Alt and left. */
+  function arrow(event) {
+    const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
+    if (!step || event.altKey || event.ctrlKey || event.metaKey) return null;
+    event.preventDefault();
+    return step;
+  }
 
   /** A segmented choice that works by mouse and by arrow keys. */
   function choice(label, options, chosen, pick) {
@@ -114,10 +129,8 @@ const vit = (() => {
       type: "button", role: "radio", "aria-checked": index === chosen ? "true" : "false", tabindex: index === chosen ? 0 : -1,
       onclick: () => select(index),
       onkeydown: (event) => {
-        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        if (!step) return;
-        event.preventDefault();
-        select((index + step + options.length) % options.length);
+        const step = arrow(event);
+        if (step) select((index + step[0] + step[1] + options.length) % options.length);
       } }, text)));
     function mark(index) {
       [...group.children].forEach((button, i) => {
@@ -130,15 +143,15 @@ const vit = (() => {
     return group;
   }
 
-  /** A labelled slider with its value beside it. */
+  /** A labelled slider with its value beside it. put(value) moves it without telling of a change. */
   function slider(label, { min, max, step = 1, value, show = String }, change) {
-    const output = h("output", { class: "mono" }, show(value));
-    const input = h("input", { type: "range", min, max, step, value, "aria-valuetext": show(value), oninput: () => {
-      output.textContent = show(+input.value);
-      input.setAttribute("aria-valuetext", show(+input.value));
-      change(+input.value);
-    } });
-    return h("label", { class: "slider" }, h("span", {}, label), input, output);
+    const output = h("output", { class: "mono" });
+    const input = h("input", { type: "range", min, max, step, oninput: () => { tell(); change(+input.value); } });
+    const tell = () => { output.textContent = show(+input.value); input.setAttribute("aria-valuetext", show(+input.value)); };
+    const node = h("label", { class: "slider" }, h("span", {}, label), input, output);
+    node.put = (to) => { input.value = to; tell(); };
+    node.put(value);
+    return node;
   }
 
   /** Put new content in place; the keyboard stays where it was, found again by its data-key. */
@@ -155,11 +168,8 @@ const vit = (() => {
       thing.tabIndex = i === at ? 0 : -1;
       thing.addEventListener("focus", () => { things[at].tabIndex = -1; at = i; thing.tabIndex = 0; });
       thing.addEventListener("keydown", (event) => {
-        const across = things.filter((other) => other.offsetTop === things[0].offsetTop).length;
-        const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
-        if (!step) return;
-        event.preventDefault();
-        things[i + step]?.focus();
+        const step = arrow(event), across = things.filter((other) => other.offsetTop === things[0].offsetTop).length;
+        if (step) things[i + step[0] * across + step[1]]?.focus();
       });
     });
   }
@@ -200,6 +210,6 @@ const vit = (() => {
   }
 
   const views = {};
-  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, peak, percent, number, term, named, a, choice, slider, replace, roving, line, steps, goTo, h, views };
+  return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, peak, percent, number, term, named, who, a, arrow, choice, slider, replace, roving, line, steps, goTo, h, views };
 })();
 window.vit = vit;

@@ -1,0 +1,74 @@
+"""Long names, many patches, a narrow screen, a keyboard: nothing runs out of the page, and what is focused shows it."""
+
+import json
+
+import pytest
+
+from tests.browser import CHROMIUM, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.models import LABELS, save_model
+from tests.served import serve
+from vit_demo.chapters import CHAPTERS
+from vit_demo.models import Models
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+PARTS = {5: ["queries and keys", "how far they look", "through all layers"], 8: ["head switches", "heat-map duel"]}
+
+# What lies right of the page and cannot be scrolled to within its own box.
+OUTSIDE = """() => [...document.querySelectorAll(".vit *")].filter((node) => {
+    for (let box = node.parentElement; box !== document.body; box = box.parentElement) if (getComputedStyle(box).overflowX !== "visible") return false;
+    return node.getBoundingClientRect().right > innerWidth + 1; }).map((node) => `${node.tagName} ${node.className.baseVal ?? node.className}: ${node.textContent}`)"""
+# Whose focus ring is cut off by the box that it lies in.
+CUT = """() => [...document.querySelectorAll(".vit button, .vit input, .vit select, .vit summary, .vit [tabindex='0']")].filter((node) => {
+    if (node.tabIndex < 0 || !node.checkVisibility()) return false;
+    node.focus({ focusVisible: true });
+    const style = getComputedStyle(node), room = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset), ring = node.getBoundingClientRect();
+    let box = node.parentElement;
+    while (box !== document.body && getComputedStyle(box).overflow === "visible") box = box.parentElement;
+    const { left, right, top, bottom } = box.getBoundingClientRect();
+    return style.outlineStyle === "none" || ring.left - room < left || ring.right + room > right || ring.top - room < top || (box !== document.body && ring.bottom + room > bottom);
+    }).map((node) => node.getAttribute("aria-label") ?? node.textContent)"""
+
+
+@pytest.fixture(scope="module")
+def long_named(tmp_path_factory):
+    """14 × 14 patches, and classes named as ImageNet's are; measured, so that chapter 9 has a confusion matrix."""
+    folder = save_model(tmp_path_factory.mktemp("models") / "long", size=(224, 224), patch=16)
+    config = json.loads((folder / "config.json").read_text())
+    names = ["American Staffordshire terrier, Staffordshire terrier, American pit bull terrier", *(f"{label}, described at the length of ImageNet" for label in LABELS[1:])]
+    config |= {"id2label": dict(enumerate(names)), "label2id": {name: number for number, name in enumerate(names)}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "metrics.json").write_text(json.dumps({"test_accuracy": 0.9, "confusion": [[100 // (1 + abs(i - j)) for j in range(10)] for i in range(10)]}))
+    with serve(Models(str(folder))) as served:
+        yield served
+
+
+def test_long_names_fit_360_pixels(open_page, long_named):
+    page = open_page(f"{long_named}/?sample=3")
+    page.set_viewport_size({"width": 360, "height": 800})
+    for chapter in range(1, len(CHAPTERS) + 1):
+        go(page, chapter)
+        for part in [None, *PARTS.get(chapter, [])]:
+            if part:
+                page.click(f"text={part}")
+            page.wait_for_function("!vit.frame.line.busy")
+            assert (page.evaluate("document.documentElement.scrollWidth"), page.evaluate(OUTSIDE)) == (360, []), (chapter, part)
+    page.close()
+
+
+def test_a_confusion_matrix_of_long_names_is_seen(open_page, long_named):
+    page = open_page(f"{long_named}/?chapter=9")
+    page.set_viewport_size({"width": 360, "height": 800})
+    page.wait_for_selector(".confusion")
+    first = page.evaluate("""() => { const box = document.querySelector(".confusion").parentElement.getBoundingClientRect(), cell = document.querySelector(".confusion td[style]").getBoundingClientRect();
+        return [cell.left - box.left, cell.top - box.top]; }""")
+    assert max(first) < 140
+    assert page.get_attribute(".confusion th[scope=row]", "title").startswith("American Staffordshire terrier")
+    page.close()
+
+
+@pytest.mark.parametrize("chapter", range(1, len(CHAPTERS) + 1))
+def test_the_ring_of_what_is_focused_is_seen(page, chapter):
+    page.evaluate("document.activeElement.blur()")
+    go(page, chapter)
+    page.wait_for_function("!vit.frame.line.busy")
+    assert page.evaluate(CUT) == []
