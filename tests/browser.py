@@ -50,7 +50,7 @@ def open_page(chromium, faults):
     def visit(url, color_scheme="light"):
         page = context.new_page()
         page.emulate_media(color_scheme=color_scheme)
-        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: faults.append(f"{m.text} {m.location.get('url', '')}") if m.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else faults.append(r.url))
         page.goto(url)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("tests.browser")  # its fixtures ask whether something went wrong, and should say what
+
 # The client libraries read these once, when they are imported: this file is read before any test module.
 # The port is held from here on; until a test asks for `hub`, connections to it are refused at once.
 PORT = socket.socket()

@@ -1,5 +1,7 @@
 """The page in a real browser: what is shown is what plain transformers computes, with no request beyond loopback."""
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -155,6 +157,23 @@ def test_an_upload_is_asked_for_once_and_a_click_meanwhile_counts(open_page, add
     assert page.locator(".chapter[data-number='6']").count() == 1 and "chapter=6" in page.url
     assert bars(page) == expected_bars(folder, picture)
     assert len(asked) == 2
+    page.close()
+
+
+def test_what_is_left_before_the_server_took_it_up_is_stopped_once_it_has(open_page, address):
+    page = open_page(f"{address}?chapter=5")
+    held, stopped = [], []
+    page.route("**/queue/join*", lambda route: held.append(route) if "rollout" in (route.request.post_data or "") else route.continue_())
+    page.on("request", lambda request: stopped.append(json.loads(request.post_data)) if request.url.endswith("/cancel") else None)
+    page.click("text=through all layers")
+    while not held:
+        page.wait_for_timeout(20)
+    page.evaluate("vit.frame.stop()")
+    page.wait_for_timeout(200)
+    assert stopped == []  # it has no name yet
+    with page.expect_request("**/cancel") as asked:
+        held[0].continue_()
+    assert json.loads(asked.value.post_data)["event_id"]
     page.close()
 
 

@@ -96,6 +96,7 @@ def build_page(models: Models) -> gr.Blocks:
         question = dict(event._data)
         signed = {name: question.get(name) for name in ("serial", "id")}
         last = {"empty": True}
+        yield signed | last  # now the browser can stop it
         try:
             seen, asked = look(visit), {name: value for name, value in question.items() if name not in signed}
             for bit in CHAPTERS[visit.chapter - 1].answer(seen, questions.read(seen, visit.chapter, asked)):

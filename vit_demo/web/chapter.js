@@ -22,7 +22,7 @@
     draw();
   };
 
-  let serial = 0;
+  let serial = 0, leaving = null; // a question to be stopped as soon as the server has taken it up: before that it has no name to stop it by
   vit.chapter = (element, props, trigger, watch) => {
     let current = null;
     const draw = () => {
@@ -56,8 +56,15 @@
         recode: check.recode,
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
         ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
-        stop: () => { frame.line.forget(); if (frame.line.busy) { frame.asked = null; trigger("stop", {}); frame.line.free(); } },
-        line: vit.line((wish) => { frame.asked = wish; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900, ({ question }) => question.what),
+        stop: () => {
+          frame.line.forget();
+          if (!frame.line.busy) return;
+          const stop = () => trigger("stop", {});
+          if (frame.asked.begun) stop(); else leaving = { id: frame.asked.question.id, stop };
+          frame.asked = null;
+          frame.line.free();
+        },
+        line: vit.line((wish) => { frame.asked = wish; leaving = null; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900, ({ question }) => question.what),
         /** How far the work is that the server does just now; above a second it can be stopped. */
         progress: (part) => { share.textContent = part > 0 && part < 1 ? `working, ${vit.percent(part)}` : "working …"; },
         asked: null,
@@ -75,7 +82,9 @@
 
   vit.reply = (element, props, trigger, watch) => watch("value", () => {
     const answer = props.value, frame = vit.frame;
+    if (answer && answer.id === leaving?.id) { leaving.stop(); leaving = null; }
     if (!answer || answer.serial !== frame?.serial || answer.id !== frame.asked?.question.id) return;
+    frame.asked.begun = true;
     frame.progress(answer.progress);
     if (!answer.empty) frame.asked.hear(answer);
     if (answer.done) frame.line.free();
