@@ -3,18 +3,22 @@
 import contextlib
 import io
 import re
+import shlex
+import shutil
 
 import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
+from PIL import ExifTags, Image
 
 from tests.tiny import NAMES, noise, pil, save_tiny_model
 from training import figures, report
 from training.card import MARKER, write_card
 from training.scores import scores
-from vit_demo.classifier import load
+from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
+from vit_demo.snapshots import CARRIED
 
 
 def metrics_of(kind="test", dataset="uoft-cs/cifar10", base_model=None) -> dict:
@@ -139,7 +143,9 @@ def test_pictures_are_linked_when_they_are_there(folder):
 def test_the_snippets_run_and_agree_with_the_app(folder, monkeypatch):
     pipeline_snippet, step_by_step = re.findall(r"```python\n(.*?)```", write_card(folder).read_text(), re.DOTALL)
     picture = pil(noise(1, size=40)[0])
-    picture.save(folder.parent / "picture.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6  # as cameras save it: to be turned by a quarter before it is seen
+    picture.transpose(Image.Transpose.ROTATE_90).save(folder.parent / "picture.png", exif=turned)
     monkeypatch.chdir(folder.parent)
     (label, probability), *_ = load(folder).top_k(picture, 3)
     for snippet in (pipeline_snippet, step_by_step):
@@ -199,6 +205,49 @@ def test_a_shape_that_was_not_heeded_is_no_setting(folder):
 
 
 def test_pictures_that_lie_beside_the_model_are_told_of(folder):
-    told = "thumbnails of up to 500 training pictures lie beside the model"
-    assert told in rewrite(folder, {**metrics_of(), "settings": {"bank": 500}}).text
-    assert "thumbnails" not in rewrite(folder, {**metrics_of(), "settings": {"bank": 0}}).text
+    asked = {**metrics_of(), "settings": {"bank": 5000}}
+    assert "thumbnails" not in rewrite(folder, asked).text  # there are none, or they were deleted since
+    (folder / "extras.json").write_text('{"bank": {"images": 185}}')
+    assert "thumbnails of 185 training pictures lie beside the model" in rewrite(folder, asked).text
+
+
+def test_the_command_that_looks_inside_is_quoted_for_a_shell(folder):
+    card = write_card(folder.rename(folder.parent / "my vit; ls")).read_text()
+    [line] = [line for line in card.splitlines() if line.startswith("python app.py")]
+    assert shlex.split(line) == ["python", "app.py", "--model", "my vit; ls"]
+
+
+@pytest.mark.parametrize("kind", ["test", "validation"])
+def test_how_the_measured_pictures_were_read_is_said(folder, kind):
+    text = rewrite(folder, metrics_of(kind)).text
+    assert "read as this project reads them: upright, see-through ones on white, 16 bits scaled to 8." in text and "as anyone" not in text
+
+
+@pytest.mark.parametrize("splits, measured", [
+    ({"validation_split": "dev"}, "dev"),  # chosen on and measured on
+    ({"validation_split": "dev", "test_split": "val", "held_out_images": 9}, "val"),
+    ({"validation_split": "dev", "held_out_images": 9}, None)])
+def test_a_validation_split_of_the_dataset_is_called_by_its_name(folder, splits, measured):
+    metrics = metrics_of("validation")
+    metrics["dataset"] = {"name": "me/birds", "train_split": "train", **splits}
+    card = rewrite(folder, {**metrics, "settings": {"keep": "best", "ema": 0.0}})
+    assert "weights chosen by accuracy on split `dev`" in card.text and "**not test accuracy**" in card.text
+    assert (f"This is accuracy on split `{measured}`" in card.text) == bool(measured) != ("on training pictures that were held out" in card.text)
+    assert card.data.eval_results[0].dataset_split == (measured or "train") and ("held-out" in card.data.eval_results[0].metric_name) != bool(measured)
+
+
+def test_of_the_best_weights_their_own_epochs_and_pictures_are_told(folder):
+    best = {**metrics_of(), "epochs": 8, "best_epoch": 6, "images_seen": 3840, "settings": {"keep": "best", "ema": 0.0}}
+    text = rewrite(folder, best).text
+    assert "; weights after epoch 6 of 8, chosen by accuracy on held-out training pictures." in text
+    assert "8 epochs, 3,840 pictures seen (by the weights that it ships: 6 epochs, 2,880 pictures), 5 min of training" in text
+    assert "ships" not in rewrite(folder, {**best, "best_epoch": 8}).text
+    before = {"command": "python -m training.train", "epochs": 8, "best_epoch": 6}
+    assert "8 epochs (by the weights that it ships: 6 epochs)." in rewrite(folder, {**metrics_of(), "earlier": [before]}).text
+
+
+@pytest.mark.parametrize("carried", [BUNDLED, CARRIED])
+def test_the_cards_of_the_carried_models_are_current(carried, tmp_path):
+    card = (carried / "README.md").read_text()
+    again = shutil.copytree(carried, tmp_path / ModelCard(card).data.model_name, ignore=shutil.ignore_patterns("*.safetensors"))
+    assert write_card(again).read_text() == card

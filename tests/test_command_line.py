@@ -96,8 +96,6 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--learning-rate", "0"], "--learning-rate"),
     ([*TINY, "--batch-size", "10", "--accumulation", "4"], "--batch-size 10 is not divisible by --accumulation 4"),
     ([*TINY, "--num-attention-heads", "7"], "--hidden-size 192 is not divisible"),
-    ([*TINY, "--keep", "best"], "--keep best needs --validation-images"),
-    ([*TINY, "--early-stopping", "3"], "--early-stopping 3 needs --validation-images: pictures whose accuracy tells when to stop"),
     ([*TINY, "--train-last-blocks", "0"], "--train-last-blocks 0 without --model: the frozen layers would stay random; give --model, or leave the flag out"),
     ([*BASE, "--model", "some/vit", "--num-hidden-layers", "6"], "--num-hidden-layers 6 with --model some/vit: a pretrained model keeps its own; leave the flag out, or leave --model out"),
     ([*TINY, "--model", "some/vit", "--patch-size", "4"], "--patch-size 4 with --model some/vit"),  # though it is the preset's own
@@ -138,8 +136,8 @@ def test_a_shape_that_a_preset_or_saved_settings_bring_may_stand_beside_a_model(
     file = tmp_path / "train.yaml"
     save_yaml(parse_config([*TINY, "--num-hidden-layers", "2"]), file)
     tuned = parse_config([*BASE, "--config", str(file), "--model", "some/vit"])
-    assert tuned.num_hidden_layers == 2 and "--num-hidden-layers" not in command(tuned)
-    parse_config(shlex.split(command(tuned))[3:])  # the command that the card quotes can be given again
+    assert tuned.num_hidden_layers == 2 and "--num-hidden-layers" not in command(tuned, 32)
+    parse_config(shlex.split(command(tuned, 32))[3:])  # the command that the card quotes can be given again
     file.write_text("train_last_blocks: 0\n")
     with pytest.raises(UserError, match="--train-last-blocks 0 without --model"):
         parse_config([*TINY, "--config", str(file)])
@@ -159,9 +157,9 @@ def test_what_a_file_says_beside_nothing_is_passed_over_and_not_repeated(tmp_pat
     file = tmp_path / "settings.yaml"
     file.write_text("magnitude: 0.9\nmuon_weight_decay: 0.3\n")
     found = parse_config([*TINY, "--config", str(file), "--optimizer", "adamw"])
-    said = command(found)
+    said = command(found, 32)
     assert "--magnitude" not in said and "--muon" not in said and parse_config(shlex.split(said)[3:]).optimizer == "adamw"
-    assert "--magnitude 0.9" in command(parse_config([*TINY, "--config", str(file), "--randaugment", "1"]))
+    assert "--magnitude 0.9" in command(parse_config([*TINY, "--config", str(file), "--randaugment", "1"]), 32)
 
 
 def test_pretraining_passes_over_what_a_file_of_settings_says_to_fine_tuning_alone(tmp_path):
@@ -188,6 +186,9 @@ def test_resuming_refuses_what_would_change_the_result_and_takes_what_would_not(
     saved(tmp_path)
     again = ["--output", str(tmp_path), "--resume"]
     assert parse_config([*again, "--seed", "0", "--stop-after", "5", "--save-every", "9", "--resident-gb", "1"]).save_every == 9
+    saved(tmp_path, "--stop-after", "5", "--seed", "7")
+    assert (parse_config(again).stop_after, parse_config([*again, "--stop-after", "2"]).stop_after, parse_config(again).seed) == (0.0, 2.0, 7)
+    saved(tmp_path)
     assert parse_config([*again, "--dataset", "moved/here"]).dataset == "moved/here"  # its fingerprint is compared later
     with pytest.raises(UserError, match="--resume with --model some/vit: the run was started with None"):
         parse_config([*again, "--model", "some/vit"])
@@ -215,7 +216,20 @@ def test_the_command_repeats_the_run_and_tells_no_path(tmp_path):
     data.mkdir()
     flags = ["--dataset", str(data), "--preset", "tiny-cpu", "--output", str(tmp_path / "run"), "--seed", "5", "--no-flip", "--mixup", "0.25"]
     made = parse_config(flags)
-    words = shlex.split(command(made))
+    words = shlex.split(command(made, 32))
     assert words[:3] == ["python", "-m", "training.train"] and str(tmp_path) not in " ".join(words)
     assert dataclasses.replace(parse_config(words[3:]), dataset=made.dataset, output=made.output) == made
     assert "--epochs" not in words  # the preset's own
+
+
+@pytest.mark.parametrize("kind, preset, more", [(TrainConfig, "tiny-cpu", []), (TrainConfig, "fine-tune-cpu", ["--model", "some/vit"]), (TrainConfig, "fine-tune", ["--model", "some/vit"]),
+                                                (PretrainConfig, "tiny-cpu", [])])
+def test_what_a_file_takes_back_from_the_preset_is_told_as_it_came_out(tmp_path, kind, preset, more):
+    """null is no word of the command line: the picture size is then the model's own."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("".join(f"{field.name}: null\n" for field in dataclasses.fields(kind) if "None" in str(field.type) and field.name not in {"dataset", "output", "model", "preset"} | kind.UNUSED))
+    found = parse_config([*BASE, "--preset", preset, *more, "--config", str(file)], kind)
+    said = command(found, 224)
+    named = "image_size" in read_preset(preset)
+    assert found.image_size is None and "None" not in said and ("--image-size 224" in said) == named
+    assert dataclasses.replace(parse_config(shlex.split(said)[3:], kind), dataset=found.dataset, output=found.output) == dataclasses.replace(found, image_size=224 if named else None)

@@ -13,6 +13,7 @@ from tests.training_data import NAMES, coloured, image_folder, parquet_dataset, 
 from training import report
 from training.config import TrainConfig
 from training.data import epoch_order, labels_of, load_splits, seed_for
+from training.pretrain import PretrainConfig
 from training.source import need_split
 from vit_demo.errors import UserError
 
@@ -176,6 +177,42 @@ def test_pictures_to_choose_on_are_the_last_and_a_trial_takes_the_first(tmp_path
     found, whole = load(folder, validation_images=5, max_train_images=4), load(folder)
     assert torch.equal(found.validation.pixels, whole.train.pixels[15:]) and torch.equal(found.train.pixels, whole.train.pixels[:4])
     assert found.validation.labels.tolist() == whole.train.labels[15:].tolist()
+
+
+def with_validation(folder, *others):
+    """20 pictures to learn from, 5 to choose on, and `others`, 4 each; colours as classes."""
+    for number, (split, count) in enumerate({"train": 20, "val": 5, **dict.fromkeys(others, 4)}.items()):
+        for picture in range(count):
+            place = folder / split / NAMES[picture % 3]
+            place.mkdir(parents=True, exist_ok=True)
+            coloured(picture % 3, 100 * number + picture).save(place / f"{picture}.png")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+@pytest.mark.parametrize("resident", [8, 1e-6])
+def test_the_data_sets_own_validation_split_is_what_to_choose_on(tmp_path, resident):
+    folder = with_validation(tmp_path, "test")
+    found = load(folder, resident_gb=resident)
+    assert (len(found.train), len(found.validation), len(found.held_out), found.held_out_part, found.validation_split) == (20, 5, 4, "test", "validation")
+    assert found.said[0] == "split validation (5 pictures) is measured after each epoch"
+    first = next(iter(found.validation.feed([torch.tensor([0])])))[0]
+    assert report.picture_digest(first, found.validation.labels[0]) == found.validation.digests[0]
+    assert first.permute(1, 2, 0).numpy().tobytes() == coloured(2, 102).tobytes()  # blue comes first by its name
+    assert found.order != load(folder, validation_images=5).order
+
+
+def test_without_a_test_split_the_validation_split_is_measured_on_and_nothing_held_out_of_train(tmp_path):
+    folder = with_validation(tmp_path)
+    found = load(folder)
+    assert (len(found.train), found.held_out_part, found.held_out_name, found.test_split) == (20, "validation", "validation", None)
+    assert found.held_out.fingerprint == found.validation.fingerprint and len(found.held_out) == 5
+    named = load(folder, test_split="validation")
+    assert (len(named.train), named.validation, named.held_out_name, named.test_split) == (20, None, "validation", "validation")
+    assert named.held_out.fingerprint == found.held_out.fingerprint and named.train.fingerprint == found.train.fingerprint
+    (folder / "val" / "red" / "0.png").write_bytes(b"no picture")
+    blind = load_splits(PretrainConfig(dataset=str(folder), workers=1), 8, progress=False)
+    assert (blind.validation, blind.held_out, blind.said) == (None, None, ()) and torch.equal(blind.train.pixels, found.train.pixels)
 
 
 def test_of_folders_which_lie_class_after_class_pictures_to_choose_on_and_for_a_trial_are_drawn_from_all(tmp_path):

@@ -1,6 +1,7 @@
 """Measuring a model: classes meet by name, pictures through the app's path, and what does not fit is refused."""
 
 import json
+import shutil
 
 import datasets
 import pytest
@@ -12,6 +13,7 @@ from training import report
 from training.evaluate import evaluate, main, match_classes
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
+from vit_demo.labels import clean_labels
 
 ORDER = ("frog", "cat", "dog")  # the dataset's, not the model's
 
@@ -93,13 +95,29 @@ def test_match_classes():
     assert match_classes(("Katze", "Hund"), ("cat", "dog"), by_number=True)[0].tolist() == [0, 1]
 
 
+def test_names_that_are_the_same_meet_before_those_that_are_alike():
+    """EMNIST's letters, and names that differ in a gap."""
+    assert match_classes(("B", "a", "A"), ("A", "a", "B"))[0].tolist() == [2, 1, 0]
+    assert match_classes(("a_b", "A b"), ("a b", "a_b"))[0].tolist() == [1, 0]
+
+
+def test_names_meet_as_the_app_cleans_them():
+    """Too long ones, invisible characters, and names that are alike without them."""
+    names = ("x" * 90, "ca\u200dt", "dog", "do\u200dg")
+    assert match_classes(names, clean_labels(list(names)))[0].tolist() == [0, 1, 2, 3]
+    assert match_classes(names[1::-1], clean_labels(list(names)))[0].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("names", "labels", "says"),
     [
         (("cat", "car"), ("cat", "automobile"), r"1 of the dataset's 2 classes \(car\).*\(cat, automobile\)"),
         (("cat", "dog", "frog"), ("LABEL_0", "LABEL_1"), "cannot be matched by number"),
         (("0", "5"), ("a", "b"), "cannot be matched by number"),
-        (("a b", "a_b"), ("a b", "c"), "are not among"),
+        (("a b", "a_b"), ("a b", "c"), r"^1 of the dataset's 2 classes \(a_b\) are not among"),
+        (("a b", "a_b"), ("A B", "c"), r"^2 of the dataset's 2 classes \(a b, a_b\) are not told apart by their names once capitals, gaps and .*: rename one side, or take --by-number"),
+        (("A B", "c"), ("a b", "a_b", "c"), r"^1 of the dataset's 2 classes \(A B\) are not told apart"),
+        (("dog", "cat", "do\u200dg"), ("cat", "dog", "dog (2)"), r"^1 of the dataset's 3 classes \(dog \(2\)\) are not told apart"),
     ],
 )
 def test_classes_that_do_not_match_are_refused_with_both_lists(names, labels, says):
@@ -115,6 +133,31 @@ def test_the_command_prints_a_table_and_ends_in_json(model, dataset, tmp_path, c
     assert any(line.startswith("accuracy 73.33 % on 15 pictures") for line in lines)
     full = json.loads((tmp_path / "found.json").read_text())
     assert full["accuracy"] == last["accuracy"] and torch.tensor(full["confusion"]).sum() == 15
+
+
+@pytest.mark.parametrize(("learned", "warned"), [
+    ({"name": "data", "config": None, "train_split": "test"}, True),
+    ({"name": "owner/data", "train_split": "test"}, False),
+    ({"name": "data", "train_split": "train"}, False),
+    ({"name": "data", "config": "large", "train_split": "test"}, False),
+    ({"name": "owner/data", "fingerprint": "of these pictures"}, True),
+    ([], False),
+])
+def test_pictures_that_were_learned_from_are_told(model, dataset, pictures, truth, tmp_path, learned, warned):
+    folder, said = shutil.copytree(model, tmp_path / "model"), []
+    if "fingerprint" in learned:
+        learned = {**learned, "fingerprint": report.fingerprint(pictures, [ORDER.index(name) for name in truth])}
+    (folder / "metrics.json").write_text(json.dumps({"dataset": learned}))
+    evaluate(str(folder), str(dataset), say=said.append)
+    assert (said[1:] == ["warning: model was trained on split test of this data set, as its metrics.json says: many of these pictures were learned from, "
+                         "and the accuracy on them tells little about new ones"]) is warned and len(said) == 1 + warned
+
+
+def test_a_copy_of_a_public_data_set_is_known_by_the_command_that_named_it(model, dataset, tmp_path):
+    folder, said = shutil.copytree(model, tmp_path / "model"), []
+    (folder / "metrics.json").write_text(json.dumps({"dataset": {"name": "uoft-cs/cifar10", "train_split": "test"}, "command": "python -m training.train --dataset data"}))
+    evaluate(str(folder), str(dataset), say=said.append)
+    assert len(said) == 2
 
 
 def test_a_read_is_recorded_only_when_asked(model, dataset, tmp_path, monkeypatch, capsys):

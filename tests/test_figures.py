@@ -1,6 +1,7 @@
 """The card's pictures: drawn from the numbers, small, equal for equal numbers, and gone with the numbers."""
 
 import io
+import itertools
 
 import pytest
 import torch
@@ -62,6 +63,34 @@ def test_the_sheet_shows_the_mistaken_pictures_themselves():
     cell = figures.mistake_sheet(images, [mistake], ("cat", "dog")).axes[0]
     assert cell.images[0].get_array()[0, 0].tolist()[:3] == [200, 0, 0]
     assert cell.get_title() == "is cat\ndog 91 %"
+
+
+def test_titles_of_neighbours_do_not_meet():
+    names = ("a class with a long name", "W" * 24, "三毛猫と柴犬と金魚と亀とパンダと鳥", "pay $5 or $6, or nothing")
+    mistakes = [{"index": 0, "label": i % 4, "predicted": (i + 1) % 4, "confidence": 0.91} for i in range(6)]
+    with figures.any_script():
+        figure = figures.mistake_sheet(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), mistakes, names)
+        figure.savefig(io.BytesIO(), format="png")
+        boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    told = figure.axes[0].get_title().split("\n")
+    assert told[0].startswith("is a class with a") and told[1].endswith("W… 91 %")  # how sure it was is not cut off
+
+
+def test_letters_that_no_font_has_are_not_warned_of(tmp_path, measured, recwarn):
+    metrics, images = measured
+    assert figures.write_figures(tmp_path, metrics, ("猫", "犬", "\U0010fffd"), images) == list(figures.FIGURES)
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_a_font_that_is_installed_steps_in_where_the_own_one_lacks_a_letter(monkeypatch):
+    import matplotlib
+
+    own = matplotlib.rcParams["font.family"]
+    monkeypatch.setattr(figures, "FALLBACKS", ("Nowhere Sans", "STIXGeneral"))
+    with figures.any_script():
+        assert matplotlib.rcParams["font.family"] == [*own, "STIXGeneral"]
+    assert matplotlib.rcParams["font.family"] == own
 
 
 def test_curves_draw_only_what_was_measured(measured):

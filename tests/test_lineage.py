@@ -4,7 +4,7 @@ import json
 
 from training.lineage import KNOWN, TOLD, descent, dataset_name
 
-RUN = {"command": "python -m training.train", "epochs": 2, "images_seen": 90, "seconds": 1.5, "device": "CPU: x", "note": "stopped early"}
+RUN = {"command": "python -m training.train", "epochs": 2, "best_epoch": 1, "images_seen": 90, "seconds": 1.5, "device": "CPU: x", "note": "stopped early"}
 
 
 def wrote(folder, **metrics) -> str:

@@ -9,6 +9,7 @@ from transformers import ViTForImageClassification
 
 from tests.runs import RANDOM, again, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
 from training import outcome
+from training.command_line import parse_config
 from training.memory import explained
 from training.run import start
 from training.train import main
@@ -42,6 +43,19 @@ def test_out_of_memory_goes_on_with_more_passes_when_allowed(dataset, tmp_path, 
     assert "4 fit, --accumulation 2; going on with that, the batch of a step stays 8" in capsys.readouterr().out
     assert same_weights(tmp_path / "run", tmp_path / "two")
     assert yaml.safe_load((tmp_path / "run" / "train.yaml").read_text())["accumulation"] == 2
+
+
+def test_a_resumption_that_goes_on_with_more_passes_leaves_a_recipe(dataset, tmp_path, quick, capsys, request):
+    """What was asked of the resumption alone is not in it."""
+    output = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        main(flags(dataset, output, "--stop-after", "0.00001"))
+    before = yaml.safe_load((output / "train.yaml").read_text())
+    request.getfixturevalue("small_memory")
+    main(again(output, "--auto-accumulate", "--stop-after", "0"))
+    assert "4 fit, --accumulation 2; going on with that" in capsys.readouterr().out
+    assert yaml.safe_load((output / "train.yaml").read_text()) == {**before, "accumulation": 2} and not before["resume"]
+    assert parse_config(["--config", str(output / "train.yaml"), "--output", str(tmp_path / "other")]).accumulation == 2
 
 
 def test_out_of_memory_late_in_a_run_goes_on_from_the_last_state(dataset, tmp_path, monkeypatch, quick, capsys):

@@ -79,13 +79,17 @@ def test_positions_are_interpolated_as_the_library_does(tmp_path):
 
 
 @pytest.mark.parametrize("blocks, trained", [(None, {"embeddings", "0", "1", "layernorm", "classifier"}), (0, {"classifier"}),
-                                             (1, {"1", "layernorm", "classifier"}), (2, {"0", "1", "layernorm", "classifier"}),
-                                             (3, {"0", "1", "layernorm", "classifier"})])
+                                             (1, {"1", "layernorm", "classifier"}), (2, {"0", "1", "layernorm", "classifier"})])
 def test_freezing_leaves_the_head_and_the_last_blocks(tmp_path, blocks, trained):
     model, _ = fine_tuned(save_tiny_model(tmp_path), train_last_blocks=blocks)
     parts = {"embeddings": model.vit.embeddings, "0": model.vit.layers[0], "1": model.vit.layers[1], "layernorm": model.vit.layernorm, "classifier": model.classifier}
     for name, module in parts.items():
         assert {p.requires_grad for p in module.parameters()} == {name in trained}, name
+
+
+def test_more_last_blocks_than_there_are_layers_are_refused_with_both_numbers(tmp_path):
+    with pytest.raises(UserError, match="^--train-last-blocks 3: the model has 2 layers: take at most 2, or leave the flag out to train everything$"):
+        fine_tuned(save_tiny_model(tmp_path), train_last_blocks=3)
 
 
 def test_a_masked_autoencoder_becomes_a_classifier(tmp_path):

@@ -52,11 +52,28 @@ def test_pictures_without_classes_keep_their_splits(tmp_path):
     assert splits_of(pictures(tmp_path, "train", "test")) == {"train": "train/**", "test": "test/**"}
 
 
+def test_pictures_may_lie_deeper_where_folders_are_no_classes(tmp_path):
+    """Hidden ones are not read, a table names the classes, and training.pretrain reads none."""
+    assert read(pictures(tmp_path / "hidden", "cat", "cat/.thumbnails", "dog/__cache", "dog")) == {"train": ["cat", "cat", "dog", "dog"]}
+    assert splits_of(pictures(tmp_path / "plain", "2024/may", "2024/june", "2025"), classes=False) == {"train": "**"}
+    table = pictures(tmp_path / "table", "train/2024/may")
+    (table / "train" / "metadata.csv").write_text("file_name,label\n2024/may/test_0.png,x\n2024/may/test_1.png,y\n")
+    assert open_dataset(str(table))["train"][:]["label"] == ["x", "y"]
+
+
+def test_a_refusal_is_told_as_it_is(tmp_path):
+    with pytest.raises(UserError, match=f"^{tmp_path} holds pictures deeper .* folders$"):
+        open_dataset(str(pictures(tmp_path, "cat/indoor", "dog/indoor")))
+
+
 @pytest.mark.parametrize("places, told", [
     (("train/a", "test/a", "extra/a"), r"holds the split \w+/ and, beside it, extra/, which is none: leave only splits there"),
     (("data/train/a", "data/test/a"), r"holds splits one level down \(data/test/\): give the folder that holds train/ and test/ themselves"),
     (("cat/train", "cat/test", "dog/train", "dog/test"), r"holds splits one level down \(cat/test/\): .* with the classes inside them"),
     (("val/a", "valid/a", "train/a"), r"holds one split under two names \(train, val, valid\): put them together"),
+    (("cat/indoor", "cat/outdoor", "dog/indoor"), r"holds pictures deeper than in the folder of a class \(cat/indoor/test_0.png\): put such into that folder itself, or give"),
+    (("cat", "cat/extra", "dog"), r"deeper than in the folder of a class \(cat/extra/test_0.png\)"),
+    (("train/cat", "train/dog", "test/cat", "test/dog/more"), r"deeper than in the folder of a class \(test/dog/more/test_0.png\)"),
     (("cat", "dog", "."), r"holds pictures beside its class folders \(test_0.png, test_1.png\): put each into the folder of its class"),
 ])
 def test_layouts_that_could_lose_or_mix_pictures_are_refused_in_one_line(tmp_path, places, told):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from training import publish as publishing
 from training.publish import main, publish
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
+from vit_demo.snapshots import film
 
 
 def test_one_commit_holds_the_product_and_nothing_else(hub, folder, repo, capsys):
@@ -170,7 +172,7 @@ def test_snapshots_become_branches_of_weights_alone(hub, folder, repo):
     assert said[-2:] == [f"branch epoch-00{epoch}: sent, and loaded back: the same answers (0.0e+00)" for epoch in (1, 2)]
     assert remote(repo) == FILES
     for epoch in (1, 2):
-        assert remote(repo, f"epoch-{epoch:03d}") == {"config.json", "model.safetensors", "preprocessor_config.json"}
+        assert remote(repo, f"epoch-{epoch:03d}") == {"config.json", "metrics.json", "model.safetensors", "preprocessor_config.json"}
     weights = Path(snapshot_download(repo, revision="epoch-002"), "model.safetensors")
     assert weights.read_bytes() == (folder / "snapshots/epoch-002/model.safetensors").read_bytes()
     pictures = publishing.fixed_pictures()
@@ -181,6 +183,44 @@ def test_snapshots_become_branches_of_weights_alone(hub, folder, repo):
     count = len(hub.calls)
     publish(folder, repo, snapshots=True)
     assert not [call for call in hub.calls[count:] if "/commit/" in call["path"]]
+
+
+def branches(repo) -> set[str]:
+    return {branch.name for branch in HfApi().list_repo_refs(repo).branches}
+
+
+def test_an_earlier_trainings_snapshots_go_and_nothing_else(folder, newer, repo):
+    add_snapshots(folder)
+    shutil.copytree(folder / "snapshots/epoch-002", folder / "snapshots/epoch-007")
+    publish(folder, repo, snapshots=True)
+    for name in ("trial", "epoch-x"):
+        HfApi().create_branch(repo, branch=name)
+    add_snapshots(newer)
+    said = []
+    publish(newer, repo, snapshots=True, say=said.append)
+    assert branches(repo) == {"main", "trial", "epoch-x", "epoch-001", "epoch-002"}
+    assert said[-1] == "branch epoch-007: deleted, newer has no such snapshot"
+
+
+def test_the_film_of_one_model_holds_no_snapshot_of_another(hub, folder, newer, repo):
+    """Whoever sends a new model without its snapshots is told what becomes of those that are there."""
+    for run, loss in ((folder, 0.5), (newer, 0.25)):
+        add_snapshots(run)
+        history = [{"epoch": epoch, "train_loss": loss / epoch} for epoch in (1, 2, 3)]
+        report.write_metrics(run, {**report.read_metrics(run), "epochs": 3, "history": history, "settings": {"keep": "last"}})
+    said = []
+    publish(folder, repo, snapshots=True, say=said.append)
+    assert not any("another training" in line for line in said)
+    assert [step.open(Event()).metrics.get("history", [])[-1]["epoch"] for step in film(load(repo))] == [1, 2, 3]
+    publish(newer, repo, say=said.append)
+    assert said[-1] == "snapshots that were sent before stay in their branches; the app leaves out those of another training: --snapshots renews them"
+    first, second, model = film(load(repo))
+    for stale in (first, second):
+        with pytest.raises(UserError, match="it is of another training than the model"):
+            stale.open(Event())
+    assert model.open(Event()).metrics["history"][0]["train_loss"] == 0.25
+    publish(newer, repo, snapshots=True)
+    assert [step.open(Event()).metrics["history"][0]["train_loss"] for step in film(load(repo))] == [0.25] * 3
 
 
 def test_a_snapshot_that_comes_back_otherwise_is_noticed(hub, folder, repo, tmp_path, monkeypatch):

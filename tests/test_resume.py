@@ -113,7 +113,7 @@ def test_a_time_limit_stops_and_the_run_goes_on(dataset, uninterrupted, tmp_path
     with pytest.raises(SystemExit):
         main(again(tmp_path / "run", "--stop-after", "0.00001"))
     assert checkpoint.newest_complete(tmp_path / "run" / "state").name == "step-00000002"
-    main(again(tmp_path / "run", "--stop-after", "0"))
+    main(again(tmp_path / "run"))  # as the line says that told of the stop: the limit was of one start
     assert same_weights(tmp_path / "run", uninterrupted[0])
 
 
@@ -241,11 +241,21 @@ def test_early_stopping_ships_the_best_weights_and_resuming_does_not_go_further(
     assert "no better validation accuracy for 2 epochs: stopping" in capsys.readouterr().out
     _, facts = checkpoint.load(checkpoint.newest_complete(tmp_path / "run" / "state"))
     assert [entry["validation_accuracy"] for entry in facts["history"]] == [0.5, 0.7, 0.6, 0.7] and facts["best_epoch"] == 2
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (metrics["epochs"], metrics["best_epoch"], metrics["images_seen"]) == (4, 2, 4 * 40)
+    assert "after epoch 2 of 4, chosen by" in (card := (tmp_path / "run" / "README.md").read_text()) and "ships: 2 epochs, 80 pictures)" in card
     best = ViTForImageClassification.from_pretrained(tmp_path / "run").state_dict()
     assert all(torch.equal(best[name], tensor) for name, tensor in shipped[1].items())
     main(again(tmp_path / "run"))
     assert next(accuracies) == 0.9  # nobody asked for a fifth
     assert "is finished: nothing is left to do" in capsys.readouterr().out  # and the test pictures are not read again
+
+
+def test_a_run_that_did_all_its_epochs_did_not_stop_early(dataset, tmp_path, monkeypatch, quick, capsys):
+    accuracies = iter([0.7, 0.6, 0.6])
+    monkeypatch.setattr(train.Run, "validate", lambda run: {"validation_accuracy": next(accuracies)})
+    main(flags(dataset, tmp_path / "run", "--validation-images", "8", "--early-stopping", "2"))
+    assert next(accuracies, None) is None and "stopping" not in capsys.readouterr().out
 
 
 def test_resuming_with_other_pictures_is_refused(tmp_path, quick):

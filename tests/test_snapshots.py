@@ -6,11 +6,11 @@ import shutil
 import pytest
 from huggingface_hub import HfApi
 
-from tests.films import last, look_at, run_of_training
+from tests.films import HISTORY, last, look_at, run_of_training
 from vit_demo import hub_fetch, snapshots
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
-from vit_demo.snapshots import MOST, find, spread
+from vit_demo.snapshots import MOST, find, spread, upto
 
 
 @pytest.fixture
@@ -33,6 +33,7 @@ def on_the_hub(hub, folder, api, repo):
     api.upload_folder(repo_id=repo, folder_path=folder, ignore_patterns="snapshots/*")
     for snapshot in sorted((folder / "snapshots").iterdir()):
         shutil.copy(folder / "preprocessor_config.json", snapshot)
+        (snapshot / "metrics.json").write_text(json.dumps({"history": HISTORY[: int(snapshot.name[-1])]}))
         api.create_branch(repo, branch=snapshot.name)
         api.upload_folder(repo_id=repo, folder_path=snapshot, revision=snapshot.name)
     return repo
@@ -66,6 +67,19 @@ def test_a_snapshot_from_the_hub_is_as_foreign_as_a_model(hub, on_the_hub):
                         repo_id=on_the_hub, revision="epoch-001")
     first, second = last(look, open=True)["steps"]
     assert "only plain Vision Transformers" in first["problem"] and "p" in second
+
+
+def test_a_snapshot_in_a_branch_that_an_earlier_model_left_is_told_and_not_shown(hub, on_the_hub):
+    other = [{**HISTORY[0], "train_accuracy": 0.3}]
+    HfApi().upload_file(path_or_fileobj=json.dumps({"history": other}).encode(), path_in_repo="metrics.json", repo_id=on_the_hub, revision="epoch-001")
+    HfApi().delete_file("metrics.json", repo_id=on_the_hub, revision="epoch-002")
+    steps = last(look_at(load(on_the_hub, token=False)), open=True)["steps"]
+    assert [step["problem"] for step in steps] == ["it is of another training than the model"] * 2 and not any("p" in step for step in steps)
+
+
+@pytest.mark.parametrize("history", [None, "x", [3, None, {}, {"epoch": "1"}, {"epoch": [1]}, {"epoch": 4}]])
+def test_a_strangers_history_may_be_anything(history):
+    assert upto(history, 3) == []
 
 
 def test_a_hub_that_is_away_is_told_in_a_line(hub, on_the_hub):

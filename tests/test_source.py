@@ -23,6 +23,9 @@ def test_columns_are_found_by_their_types():
     features = datasets.Features({"a": datasets.Value("int64"), "photo": datasets.Image(), "kind": CLASSES})
     assert find_columns(features) == ("photo", "kind")
     assert find_columns(features, label_column="a") == ("photo", "a")  # plain numbers serve when they are named
+    for plain in (NUMBER, WORD):
+        assert find_columns(datasets.Features({"photo": datasets.Image(), "size": NUMBER, "labels": plain})) == ("photo", "labels")
+    assert find_columns(datasets.Features({"photo": datasets.Image(), "label": NUMBER, "kind": CLASSES})) == ("photo", "kind")
     bare = datasets.Features({"photo": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}, "kind": CLASSES})
     assert find_columns(bare) == ("photo", "kind")
 
@@ -32,6 +35,8 @@ def test_columns_are_found_by_their_types():
     ({"left": datasets.Image(), "right": datasets.Image(), "label": CLASSES}, {}, r"several image columns \(left, right\): choose one with --image-column"),
     ({"text": datasets.Value("string"), "label": CLASSES}, {}, "no image column among text, label"),
     ({"img": datasets.Image(), "text": datasets.Value("string")}, {}, "no label column among img, text: choose one with --label-column"),
+    ({"img": datasets.Image(), "label": NUMBER, "labels": NUMBER}, {}, r"several label columns \(label, labels\): choose one with --label-column"),
+    ({"img": datasets.Image(), "label": datasets.Value("float32")}, {}, "no label column among img, label: choose one with --label-column"),
     ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "photo"}, r"no column 'photo' \(--image-column\): the columns are img, label"),
     ({"img": datasets.Image(), "label": CLASSES}, {"image_column": "label"}, "column 'label' holds no pictures: choose among img"),
     ({"img": datasets.Image(), "label": CLASSES}, {"label_column": "img"}, "column 'img' holds no labels"),
@@ -76,6 +81,12 @@ def test_classes_of_a_test_split_are_matched_by_name_whatever_their_order():
     assert known_ids([0, 1], datasets.ClassLabel(names=["c", "a"]), ("a", "b", "c"), declared=True) == [2, 0]
     assert known_ids([1, 1], datasets.ClassLabel(names=["other", "a"]), ("a", "b"), declared=False) == [0, 0]
     assert "other classes (other) than" in refusal([0], datasets.ClassLabel(names=["other", "a"]), ("a", "b"), True, read=known_ids)
+
+
+def test_other_classes_of_a_split_to_choose_on_name_that_split_and_what_leaves_it_unread():
+    told = refusal(["c"], WORD, ("a", "b"), False, "validation", read=known_ids)
+    assert told == ("split 'validation' has other classes (c) than the training split (a, b): "
+                    "leave it unread with --validation-images, so many training pictures to choose on")
 
 
 @pytest.mark.parametrize("feature, known", [(CLASSES, ("a", "b", "c")), (NUMBER, ("0", "1"))])

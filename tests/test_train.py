@@ -63,6 +63,7 @@ def test_the_measured_accuracy_is_what_plain_transformers_gets(finished, dataset
 
 def test_the_metrics_tell_the_conditions(finished):
     metrics = json.loads((finished / "metrics.json").read_text())
+    assert "best_epoch" not in metrics  # the last weights are shipped
     assert (metrics["epochs"], metrics["seed"], metrics["preset"], metrics["base_model"]) == (8, 0, "tiny-cpu", None)
     assert metrics["images_seen"] == 8 * 40 and metrics["images_per_second"] == pytest.approx(320 / metrics["seconds"])
     assert metrics["dataset"]["train_images"] == 40 and metrics["dataset"]["validation_images"] == 8 and metrics["dataset"]["test_images"] == 12
@@ -127,10 +128,13 @@ def test_the_processors_constants_survive_fine_tuning(dataset, tmp_path, monkeyp
     base = save_tiny_model(tmp_path / "base")
     ViTImageProcessorPil(size={"height": 16, "width": 16}, image_mean=[0.1, 0.2, 0.3]).save_pretrained(base)
     monkeypatch.setattr(outcome.figures, "write_figures", lambda *_: [])  # they take long and have tests of their own
-    main(["--dataset", str(dataset), "--output", str(tmp_path / "run"), "--model", str(base), "--epochs", "1", "--batch-size", "8"])
+    (tmp_path / "own.yaml").write_text("image_size: null\n")  # the model's own, not the preset's
+    main(["--dataset", str(dataset), "--output", str(tmp_path / "run"), "--model", str(base), "--preset", "fine-tune-cpu", "--config", str(tmp_path / "own.yaml"),
+          "--epochs", "1", "--batch-size", "8"])
     kept = load(str(tmp_path / "run")).processor
     assert list(kept.image_mean) == [0.1, 0.2, 0.3] and kept.size["height"] == 16
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["base_model"] == "base"
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["base_model"] == "base" and "--preset fine-tune-cpu --image-size 16 --batch-size 8" in metrics["command"]
 
 
 @pytest.mark.proof
@@ -191,14 +195,14 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, 
     told = capsys.readouterr().out
     for line in ("40 training pictures, 8 to choose on, 12 test; 3 classes", "3 epochs x 5 steps of 8 pictures; 0.00 M parameters trained by muon", "device cpu, float32, 1 process(es)"):
         assert line in told
-    assert "about 0 minutes (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
+    assert "about 1 s (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
 
 
 def test_a_dry_run_tries_both_kinds_of_step_where_patches_are_dropped_for_a_while(dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 60.0 if run.config.patches_dropped(epoch) else 120.0)
     main(flags(dataset, tmp_path / "run", "--patch-dropout", "0.5", "--patch-dropout-until", "0.3", "--dry-run"))
     steps = 48 // 8
-    assert f"about {steps * (60 + 120 + 120) / 60:.0f} minutes (" in capsys.readouterr().out  # three epochs
+    assert f"about {steps * (60 + 120 + 120) / 60:.0f} min (" in capsys.readouterr().out  # three epochs
 
 
 def test_an_output_that_holds_something_is_refused(finished, dataset, tmp_path):
@@ -222,7 +226,7 @@ def test_a_dry_run_of_a_resumption_checks_it_and_changes_nothing(tmp_path, quick
     with pytest.raises(SystemExit):
         main(flags(dataset, output, "--stop-after", "0.00001"))
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    main(again(output, "--dry-run", "--stop-after", "0"))
+    main(again(output, "--dry-run"))
     assert "going on after step 1 of 6" in capsys.readouterr().out
     with pytest.raises(UserError, match="are not those that the run was started with"):
         main(again(output, "--dry-run", "--dataset", str(parquet_dataset(tmp_path / "more", train=24, test=3))))

@@ -1,9 +1,10 @@
-"""The model card: README.md and .eval_results/ of a model folder, from its config.json and metrics.json alone.
+"""The model card: README.md and .eval_results/ of a model folder, from its config.json, metrics.json and extras.json alone.
 
 The words and their order are in card_template.md; this file puts the numbers into them. What was not measured is said to
 be so, and a number on held-out training pictures is never called test accuracy.
 """
 
+import shlex
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ from transformers import ViTConfig
 
 from training import card_words as words
 from training import figures
+from training.extras import bank_pictures
 from training.report import read_metrics, write_bytes
 from vit_demo.errors import UserError
 
@@ -78,12 +80,13 @@ def body(name: str, repo: str | None, folder: Path, config: ViTConfig, metrics: 
         "conditions": words.conditions(metrics),
         "per_class": words.class_rows(metrics),
         "figures": [{"file": file, "alt": alt, "caption": caption} for file, (alt, caption) in CAPTIONS.items() if (folder / file).exists()],
-        "data": words.data(metrics, is_hub_id(metrics.get("dataset", {}).get("name"))),
+        "data": words.data(metrics, is_hub_id(metrics.get("dataset", {}).get("name")), bank_pictures(folder)),
         "command": metrics.get("command"),
         "run": words.run(metrics),
         "earlier": words.earlier(metrics),
         "recipe": words.recipe(metrics),
         "source": repo or name,
+        "app": shlex.join(["python", "app.py", "--model", repo or name]),
         "calibration": words.calibration(metrics),
         "licence": words.licence(licence, metrics),
         "cite": words.cite(name, repo, metrics),
@@ -127,7 +130,8 @@ def eval_results(metrics: dict) -> list[EvalResult]:
     if kind is None:
         return []
     name = dataset.get("name") or "unnamed dataset"
-    split, held_out = (dataset.get("test_split") or "test", "") if kind == "test" else (dataset.get("train_split"), " on held-out training pictures")
+    own = words.measured_split(metrics)
+    split, held_out = (own, "") if own else (dataset.get("train_split"), " on held-out training pictures")
     where = dict(task_type="image-classification", task_name="Image Classification", dataset_type=name, dataset_name=name.split("/")[-1],
                  dataset_config=dataset.get("config"), dataset_split=split)
     return [

@@ -6,6 +6,10 @@ import shlex
 
 from training.config import TrainConfig
 
+MEASURED = (
+    "Measured on the written files through their own image processor, the pictures read as this project reads them: upright, "
+    "see-through ones on white, 16 bits scaled to 8."
+)
 MOST_ROWS = 100  # of the per-class table
 MOST_CLASSES = 30  # named in the opening lines
 # Settings that say where a run lay and how it was watched, not what was learned.
@@ -16,6 +20,14 @@ NOT_RECIPE = {"dataset", "model", "output", "resume", "save_every", "stop_after"
 def measured_kind(metrics: dict) -> str | None:
     """test, validation, or None when nothing was measured."""
     return next((kind for kind in ("test", "validation") if metrics.get(f"{kind}_accuracy") is not None), None)
+
+
+def measured_split(metrics: dict) -> str | None:
+    """The data set's own split that was measured on; None for pictures held out from training."""
+    dataset = metrics.get("dataset", {})
+    if measured_kind(metrics) == "test":
+        return dataset.get("test_split") or "test"
+    return dataset.get("test_split") or (dataset.get("validation_split") if "held_out_images" not in dataset else None)
 
 
 def what(config, metrics: dict) -> str:
@@ -73,7 +85,10 @@ def conditions(metrics: dict) -> str:
         parts.append(f"expected calibration error {percent(metrics['calibration']['ece'], 1)}")
     decay = settings.get("ema")
     if settings.get("keep") == "best":
-        parts.append(f"{f'weight average (decay {decay:g})' if decay else 'weights'} chosen by accuracy on held-out training pictures")
+        own = metrics.get("dataset", {}).get("validation_split")
+        where = f"split {code(own)}" if own else "held-out training pictures"
+        after = f" after epoch {metrics['best_epoch']} of {metrics['epochs']}," if "best_epoch" in metrics else ""
+        parts.append(f"{f'weight average (decay {decay:g})' if decay else 'weights'}{after} chosen by accuracy on {where}")
     elif settings.get("keep") == "last":
         parts.append(f"weight average (decay {decay:g}) of the last step" if decay else "last weights")
     if "torch" in versions:
@@ -84,10 +99,12 @@ def conditions(metrics: dict) -> str:
 def result_note(metrics: dict) -> str:
     """What kind of number the headline is."""
     if measured_kind(metrics) == "test":
-        return "Measured on the written files through their own image processor, as anyone who loads them gets it."
+        return MEASURED
+    if own := measured_split(metrics):
+        return f"This is accuracy on split {code(own)}, **not test accuracy**: the dataset has no test split, or none was used. {MEASURED}"
     return (
         "This is accuracy on training pictures that were held out, **not test accuracy**: the dataset has no test split, "
-        "or none was used. Measured on the written files through their own image processor."
+        f"or none was used. {MEASURED}"
     )
 
 
@@ -99,8 +116,8 @@ def class_rows(metrics: dict) -> list[dict]:
     return [{"name": plain(row["name"]), "support": f"{row['support']:,}", **{key: show(row[key]) for key, show in shown.items()}} for row in rows]
 
 
-def data(metrics: dict, hub_dataset: bool) -> str:
-    """Which pictures it learned from and was measured on, with their fingerprints."""
+def data(metrics: dict, hub_dataset: bool, bank: int) -> str:
+    """Which pictures it learned from and was measured on, with their fingerprints; `bank`: how many of them lie beside the model."""
     dataset = metrics.get("dataset", {})
     name = dataset.get("name")
     if not name:
@@ -122,8 +139,8 @@ def data(metrics: dict, hub_dataset: bool) -> str:
         ("test pictures", "test_fingerprint")) if dataset.get(key)]
     if prints:
         lines.append("SHA-256 of pixels and labels, the same in any order: " + "; ".join(f"{part} `{value}`" for part, value in prints) + ".")
-    if bank := metrics.get("settings", {}).get("bank"):
-        lines.append(f"Features and small thumbnails of up to {bank:,} training pictures lie beside the model, for the app's nearest-pictures view.")
+    if bank:
+        lines.append(f"Features and small thumbnails of {bank:,} training pictures lie beside the model, for the app's nearest-pictures view.")
     return "\n\n".join(lines)
 
 
@@ -131,9 +148,7 @@ def run(metrics: dict) -> str:
     """How long, on what."""
     if "epochs" not in metrics:
         return "How long it was trained was not recorded."
-    parts = [f"{metrics['epochs']} epochs"]
-    if "images_seen" in metrics:
-        parts.append(f"{metrics['images_seen']:,} pictures seen")
+    parts = [passes(metrics)]
     if "seconds" in metrics:
         parts.append(f"{duration(metrics['seconds'])} of training")
     if "images_per_second" in metrics:
@@ -147,12 +162,21 @@ def run(metrics: dict) -> str:
     return f"{', '.join(parts)}." + (f" Versions: {versions}." if versions else "")
 
 
+def passes(run: dict) -> str:
+    """Epochs and pictures of a run, and of the weights that it ships where those are of an earlier epoch."""
+    epochs, seen = run.get("epochs"), run.get("images_seen")
+    told = ", ".join([*([f"{epochs} epochs"] if epochs else []), *([f"{seen:,} pictures seen"] if seen else [])])
+    best = run.get("best_epoch", epochs)
+    if best == epochs:
+        return told
+    return f"{told} (by the weights that it ships: {best} epochs{f', {seen * best // epochs:,} pictures' if seen else ''})"
+
+
 def earlier(metrics: dict) -> list[dict]:
     """The runs that this one went on from, oldest first: {"command", "told"}."""
     return [{"command": run["command"], "told": ", ".join(filter(None, (
         "masked autoencoding, without labels" if pretrains(run) else "",
-        f"{run['epochs']} epochs" if "epochs" in run else "", f"{run['images_seen']:,} pictures seen" if "images_seen" in run else "",
-        duration(run["seconds"]) if "seconds" in run else "", run.get("device", ""), run.get("note", ""))))}
+        passes(run), duration(run["seconds"]) if "seconds" in run else "", run.get("device", ""), run.get("note", ""))))}
         for run in metrics.get("earlier", []) if "command" in run]
 
 

@@ -101,6 +101,7 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
     if not named.get("output") or not saved.is_file():
         raise UserError(f"nothing to resume: {saved} is not there; start without --resume")
     settings = read_settings(saved, kind)
+    settings.pop("stop_after", None)  # that was the limit of one start
     for name, value in named.items():
         may_differ = name in RUN_ONLY or name in MOVABLE and settings.get(name)
         if not may_differ and settings.get(name) != value:
@@ -108,12 +109,14 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
     return kind(**{**settings, **named})
 
 
-def command(config: TrainConfig) -> str:
-    """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located."""
+def command(config: TrainConfig, image_size: int) -> str:
+    """The command line that makes this run: every setting that is not the preset's own. A folder is named, not located.
+
+    image_size: what the model sees; told where the settings leave it to the model though the preset names one."""
     usual = {f.name: f.default for f in dataclasses.fields(config)} | config.from_preset(config.preset)
     unsaid = RUN_ONLY | {"preset"} | (set(config.SHAPE) if config.model else set()) | {name for name, (_, is_on) in BESIDE.items() if not is_on(config)}
     words = ["python", "-m", config.MODULE]
-    for name, value in dataclasses.asdict(config).items():
+    for name, value in {**dataclasses.asdict(config), "image_size": config.image_size or usual["image_size"] and image_size}.items():
         if name not in unsaid and value != usual[name] or name == "preset" and not (value == FINE_TUNE and config.model):
             shown = source_name(value) if name in ("dataset", "model") else value
             words += [f"--{name.replace('_', '-')}", str(shown)]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from training.extras import BANK_BYTES, BANK_PICTURES
 from training.yaml_settings import check_bounds, read_yaml
 from vit_demo.errors import UserError
 
@@ -34,9 +35,9 @@ class TrainConfig:
     image_column: str | None = option(None, "the column with the pictures; found by its type when there is just one")
     label_column: str | None = option(None, "the column with the classes; found by its type when there is just one")
     train_split: str = option("train", "the split to train on")
-    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise 10 %% of the training pictures, always the same, are held out and reported as validation_accuracy); none: leave the test pictures unread and measure on --validation-images alone")
+    test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise the data set's own validation split, or 10 %% of the training pictures, always the same, which are held out; both are reported as validation_accuracy); none: leave the test pictures unread and measure on those to choose on alone")
     max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial); of folders of pictures, which lie class by class, on so many drawn from all, always the same", least=1)
-    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch", least=0)
+    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch (0: on the data set's own validation split, where it has one that --test-split does not name)", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
     model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
@@ -47,7 +48,7 @@ class TrainConfig:
     num_hidden_layers: int = option(12, "from scratch: number of layers", least=1)
     num_attention_heads: int = option(3, "from scratch: heads a layer", least=1)
     intermediate_size: int = option(768, "from scratch: width of the MLP", least=1)
-    train_last_blocks: int | None = option(None, "fine-tune only the head and this many last layers (0: the head alone)", least=0)
+    train_last_blocks: int | None = option(None, "fine-tune only the head, the final LayerNorm and this many last layers (0: the head alone)", least=0)
     # How to train
     epochs: int = option(10, "passes over the training pictures", least=1)
     batch_size: int = option(128, "pictures an optimiser step, over all processes and accumulation steps", least=1)
@@ -65,7 +66,7 @@ class TrainConfig:
     label_smoothing: float = option(0.1, "share of the target spread over all classes", least=0, most=1)
     drop_path: float = option(0.0, "stochastic depth: chance to skip the last layer's branches, rising linearly from 0", least=0, below=1)
     patch_dropout: float = option(0.0, "share of the patches that each picture is trained without (0.5: nearly half the time a step)", least=0, below=1)
-    patch_dropout_until: float = option(1.0, "drop patches only in this first share of the training; whole pictures after it, as the model will be asked about", least=0, most=1)
+    patch_dropout_until: float = option(1.0, "drop patches only in this first share of the training, in whole epochs, rounded up; whole pictures after it, as the model will be asked about", least=0, most=1)
     ema: float = option(0.0, "decay of the weight average that is measured and shipped (0: none)", least=0, below=1)
     early_stopping: int = option(0, "stop after this many epochs without a better validation accuracy (0: never)", least=0)
     keep: str = option("last", "which weights to ship: the last, or the best by validation accuracy", choices=["last", "best"])
@@ -78,7 +79,7 @@ class TrainConfig:
     mixup: float = option(0.0, "alpha of mixup's Beta distribution (0: no mixup)", least=0)
     cutmix: float = option(0.0, "alpha of cutmix's Beta distribution (0: no cutmix)", least=0)
     mix_probability: float = option(1.0, "share of batches that are mixed; with both alphas, half of them each", least=0, most=1)
-    mix_until: float = option(1.0, "mix only in this first share of the training", least=0, most=1)
+    mix_until: float = option(1.0, "mix only in this first share of the training, in whole epochs, rounded up", least=0, most=1)
     # How to run
     output: str | None = option(None, "folder for the model, its card, its metrics and the state to resume from")
     resume: bool = option(False, "go on from the newest complete state in --output, with the settings saved there")
@@ -90,7 +91,8 @@ class TrainConfig:
     resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers", least=0)
     workers: int = option(2, "processes that decode pictures when they are streamed", least=0)
     snapshots: int = option(0, "keep this many small copies of the model along the run, most of them early, where it changes most, for the app's time-lapse", least=0)
-    bank: int = option(500, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it (0: none)", least=0)
+    bank: int = option(BANK_PICTURES, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it "
+                            f"(0: none; never more than {BANK_PICTURES}, or than fit into {BANK_BYTES / 1e6:.0f} MB)", least=0)
     auto_accumulate: bool = option(False, "out of memory: go on with more --accumulation; the batch of a step stays the same")
     tracker: str | None = option(None, "also log to tensorboard or trackio (its package must be installed)", choices=["tensorboard", "trackio"])
     dry_run: bool = option(False, "check everything, print what would happen, and stop")
@@ -101,16 +103,16 @@ class TrainConfig:
             raise UserError(f"--batch-size {self.batch_size} is not divisible by --accumulation {self.accumulation}")
         if not self.model and self.hidden_size % self.num_attention_heads:
             raise UserError(f"--hidden-size {self.hidden_size} is not divisible by --num-attention-heads {self.num_attention_heads}")
-        if self.keep == "best" and not self.validation_images:
-            raise UserError("--keep best needs --validation-images: pictures to choose on")
-        if self.early_stopping and not self.validation_images:
-            raise UserError(f"--early-stopping {self.early_stopping} needs --validation-images: pictures whose accuracy tells when to stop")
-        if self.test_split == NO_TEST and not self.validation_images and self.ANSWERS:
-            raise UserError("--test-split none leaves nothing to measure on: give --validation-images")
 
     def patches_dropped(self, epoch: int) -> float:
         """Share of the patches that this epoch (from 0) is trained without."""
         return self.patch_dropout if epoch < self.patch_dropout_until * self.epochs else 0.0
+
+    def to_the_end(self) -> list[str]:
+        """Lines about shares of the training below 1 that reach its last epoch all the same."""
+        beside = {"patch_dropout_until": self.patch_dropout, "mix_until": self.mixup or self.cutmix}
+        return [f"--{name.replace('_', '-')} {getattr(self, name):g} counts in whole epochs, rounded up: with --epochs {self.epochs} that is all of them, as without it"
+                for name, is_on in beside.items() if is_on and self.epochs - 1 < getattr(self, name) * self.epochs < self.epochs]
 
     @classmethod
     def from_preset(cls, name: str) -> dict:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 
-from training.config import NO_TEST
 from training.files import Files
 from training.reading import Holder, look_at_all
 from training.report import combined
-from training.source import class_ids, find_columns, find_image_column, is_declared, known_ids, need_classes, need_split, open_dataset
+from training.source import class_ids, find_columns, find_image_column, is_declared, known_ids, need_classes, open_dataset
+from training.split_roles import about_validation_splits, split_roles
 from vit_demo.errors import UserError
 
 UNLABELLED = ("any picture",)  # the one class of pictures whose labels are not read
@@ -62,11 +62,12 @@ class Splits:
     """What a run learns from and is measured on."""
 
     train: Pictures
-    validation: Pictures | None  # the last --validation-images training pictures
+    validation: Pictures | None  # to choose on: the last --validation-images training pictures, or the data set's own validation split
     held_out: Pictures | None  # as saved: what the number at the end is measured on
-    held_out_part: str  # "test"; without such a split "held_out", a tenth of the training pictures; or those of "validation" again
-    test_split: str | None
+    held_out_part: str  # "test"; "held_out", a tenth of the training pictures or the validation split, not chosen on; or those of "validation" again
+    test_split: str | None  # the split that was measured on and not chosen on
     said: tuple[str, ...] = ()  # lines for the user
+    validation_split: str | None = None  # the split that `validation` comes from, where it is one of its own
 
     @property
     def held_out_name(self) -> str:
@@ -145,16 +146,9 @@ def most_resident(config, device: torch.device) -> float:
 
 def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu")) -> Splits:
     """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go.
-    Where no classes are learned, labels and the test split stay unread."""
-    dataset = open_dataset(config.dataset, config.dataset_config)
-    need_split(dataset, config.train_split, "--train-split")
-    test_split = config.test_split or ("test" if "test" in dataset and config.train_split != "test" else None)
-    if test_split not in (None, NO_TEST):
-        need_split(dataset, test_split, "--test-split")
-    if test_split == config.train_split:
-        raise UserError(f"--test-split {test_split} is the training split: a model is not tested on what it learned from")
-    part = "held_out" if test_split is None else "test" if test_split != NO_TEST and config.ANSWERS else "validation"
-    test_split = test_split if part == "test" else None
+    Where no classes are learned, labels and the splits to choose and to measure on stay unread."""
+    dataset = open_dataset(config.dataset, config.dataset_config, config.ANSWERS)
+    test_split, validation_split, part = split_roles(config, dataset)
     learned = dataset[config.train_split]
     if config.ANSWERS:
         columns = find_columns(learned.features, config.image_column, config.label_column)
@@ -162,13 +156,16 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     else:
         columns = (find_image_column(learned.features, config.image_column),)
         labels, names = [0] * len(learned), UNLABELLED
-    train_rows, validation_rows, held_out_rows = divide(config, mixed(learned), hold_out=part == "held_out")
+    train_rows, validation_rows, held_out_rows = divide(config, mixed(learned), hold_out=part == "held_out" and not test_split)
     if config.ANSWERS:
         need_classes([labels[row] for row in train_rows], names)
-    held_out_rows, held_out_labels = validation_rows if part == "validation" else held_out_rows, labels
-    if test_split:
-        held_out_labels = known_ids(*labels_of(dataset, test_split, columns), names, is_declared(learned.features[columns[1]]))
-        held_out_rows = list(range(len(held_out_labels)))
+
+    def whole(split: str, **more) -> tuple[str, list[int], list[int]]:
+        ids = known_ids(*labels_of(dataset, split, columns), names, is_declared(learned.features[columns[1]]), **more)
+        return split, list(range(len(ids))), ids
+
+    to_choose_on = whole(validation_split, chosen_on=validation_split) if validation_split else (config.train_split, validation_rows, labels)
+    to_measure_on = to_choose_on if part == "validation" else whole(test_split) if test_split else (config.train_split, held_out_rows, labels)
 
     def read(split: str, rows: list[int], of: list[int], **keep) -> Pictures:
         files = encoded(dataset, split, columns[0], rows, resample=resample, workers=config.workers)
@@ -177,10 +174,11 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     holder = Holder(size, resample, most_resident(config, device))
     train = read(config.train_split, train_rows, labels, keep=holder)
     said = need_classes(train.labels.tolist(), names, set(labels)) if config.ANSWERS else ()
-    validation = read(config.train_split, validation_rows, labels, keep=holder) if validation_rows else None
+    validation = read(*to_choose_on, keep=holder) if to_choose_on[1] else None
     train, validation, streamed = kept_or_streamed(train, validation, holder, config)
-    held_out = read(test_split or config.train_split, held_out_rows, held_out_labels) if held_out_rows else None
-    return Splits(train, validation, held_out, part, test_split, (*said, *streamed))
+    held_out = read(*to_measure_on) if to_measure_on[1] else None
+    said = (*said, *about_validation_splits(config, dataset, test_split, validation_split, part), *streamed)
+    return Splits(train, validation, held_out, part, test_split, said, validation_split)
 
 
 def kept_or_streamed(train: Pictures, validation: Pictures | None, holder: Holder, config) -> tuple[Pictures, Pictures | None, tuple[str, ...]]:

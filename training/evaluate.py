@@ -9,7 +9,9 @@ Legend: M pictures, K classes of the model.
 import argparse
 import json
 import re
+import shlex
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ from training.scores import scores
 from training.source import class_ids, find_columns, need_split, open_dataset
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
+from vit_demo.labels import clean_labels
 
 SHORT = ("model", "revision", "dataset", "dataset_config", "split", "images", "accuracy", "accuracy_ci95", "top5_accuracy", "loss", "ece",
          "fingerprint", "device", "seconds", "images_per_second", "versions")
@@ -46,6 +49,9 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     started = time.monotonic()
     logits, fingerprint = answers(classifier, encoded(opened, split, columns[0], rows), ids, batch_size)
     seconds = time.monotonic() - started
+    if learned_from(classifier.metrics, dataset, dataset_config, split, fingerprint):
+        say(f"warning: {classifier.name} was trained on split {split} of this data set, as its metrics.json says: many of these pictures were learned from, "
+            "and the accuracy on them tells little about new ones")
     found = scores(logits, model_class[torch.tensor(ids)], classifier.labels)
     return {
         "model": classifier.name,
@@ -73,26 +79,49 @@ def answers(classifier: Classifier, files: Files, ids: list[int], batch_size: in
     return torch.cat(logits), report.combined(digests)
 
 
+def learned_from(metrics: dict, dataset: str, dataset_config: str | None, split: str, fingerprint: str) -> bool:
+    """Whether a model with these metrics had this split to learn from."""
+    data, name = metrics.get("dataset"), report.source_name(dataset)
+    if not isinstance(data, dict):
+        return False
+    named = data.get("name") == name or f" --dataset {shlex.quote(name)} " in f"{metrics.get('command')} "  # a copy of a public one has that one's name
+    return data.get("fingerprint") == fingerprint or named and (data.get("config"), data.get("train_split")) == (dataset_config, split)
+
+
 def match_classes(names, labels, by_number: bool = False) -> tuple[torch.Tensor, str]:
     """Names of the dataset's classes, names of the model's -> (len(names),) model class of each dataset class, and how in words.
 
-    By name, capitals and the kind of gap aside. By number where one side has no names, or when asked."""
-    place = {key(label): k for k, label in enumerate(labels)}
-    wanted = [key(name) for name in names]
-    if not by_number and all(name in place for name in wanted) and len(set(wanted)) == len(names):
+    By name: the same one, otherwise one that is left and differs in capitals or the kind of gap alone. By number where one side
+    has no names, or when asked."""
+    alone, names = [clean_labels([name]) for name in names], clean_labels(list(names))  # as the model's are on loading
+    found = candidates(names, labels)
+    if not by_number and all(found):
+        claims = Counter(places[0] for places in found)
+        unclear = [name for name, places, own in zip(names, found, alone, strict=True) if len(places) > 1 or claims[places[0]] > 1 or (name,) != own]
+        if unclear and names != tuple(labels):
+            raise UserError(f"{len(unclear)} of the dataset's {len(names)} classes ({some(unclear)}) are not told apart by their names once capitals, gaps and invisible characters "
+                            "are set aside: rename one side, or take --by-number if both sides count their classes alike")
         extra = len(labels) - len(names)
         more = f"; the model knows {extra} more, and an answer among those counts as wrong" if extra else ""
-        return torch.tensor([place[name] for name in wanted]), f"{len(names)} classes matched by name{more}"
+        return torch.tensor([place for [place] in found]), f"{len(names)} classes matched by name{more}"
     if by_number or nameless(names) or nameless(labels):
         numbers = [int(name) for name in names] if all(name.isdigit() for name in names) else list(range(len(names)))
         if max(numbers) < len(labels) and (len(names) == len(labels) or nameless(names)):
             return torch.tensor(numbers), f"{len(names)} classes matched by number, not by name"
         raise UserError(f"the dataset has {len(names)} classes and the model {len(labels)}, and they cannot be matched by number: give both sides names")
-    strange = [name for name, wish in zip(names, wanted, strict=True) if wish not in place] or list(names)
+    strange = [name for name, places in zip(names, found, strict=True) if not places] or list(names)
     raise UserError(
         f"{len(strange)} of the dataset's {len(names)} classes ({some(strange)}) are not among the model's {len(labels)} ({some(labels)}): "
         "take a model trained on these classes, or rename one side"
     )
+
+
+def candidates(names, labels) -> list[list[int]]:
+    """For each name the model classes that it may mean."""
+    exact, alike = {label: k for k, label in enumerate(labels)}, {}
+    for label in exact.keys() - set(names):
+        alike.setdefault(key(label), []).append(exact[label])
+    return [[exact[name]] if name in exact else alike.get(key(name), []) for name in names]
 
 
 def key(name: str) -> str:

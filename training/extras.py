@@ -46,6 +46,14 @@ def write_extras(folder: Path, classifier, held_out_logits, train_images, train_
     return facts
 
 
+def bank_pictures(folder: Path) -> int:
+    """How many training pictures lie in a folder's bank; what its user should know before others see them."""
+    try:
+        return json.loads((Path(folder) / FACTS_FILE).read_text("utf-8")).get("bank", {}).get("images", 0)
+    except (OSError, ValueError, AttributeError):
+        return 0
+
+
 def energy_quantiles(logits: torch.Tensor, quantiles: int = QUANTILES) -> torch.Tensor:
     """(M,K) -> (Q,) ascending, Q = min(M, quantiles); first and last are the least and the greatest energy."""
     energies = -logits.detach().cpu().float().logsumexp(1)

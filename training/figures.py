@@ -6,6 +6,9 @@ without pyplot, so no window system is touched.
 """
 
 import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,6 +23,11 @@ RECONSTRUCTIONS = "reconstructions.png"
 CONFUSION_CLASSES = 60  # more than that and the cells are too small to read
 LARGEST_BYTES = 150_000
 THUMBNAIL = 64
+CELL = 1.35  # inches from one mistake to the next
+LINE = 0.95 * 72 * CELL  # points that a line of text above one may take
+# For scripts that matplotlib's own font lacks: what Linux, macOS and Windows have. No coloured emoji, which it cannot draw.
+FALLBACKS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans", "Apple SD Gothic Neo", "Yu Gothic", "Microsoft YaHei",
+             "Malgun Gothic", "Noto Sans Devanagari", "Nirmala UI", "Noto Emoji")
 
 
 def write_figures(folder: Path, metrics: dict, names, images=None) -> list[str]:
@@ -27,23 +35,48 @@ def write_figures(folder: Path, metrics: dict, names, images=None) -> list[str]:
 
     A picture of an earlier run whose numbers are gone is removed, so that a card never shows it."""
     folder = Path(folder)
-    drawings = {
-        CURVES: metrics.get("history") and learning_curves(metrics["history"]),
-        CONFUSION: metrics.get("confusion") and len(names) <= CONFUSION_CLASSES and confusion_matrix(metrics["confusion"], names),
-        RELIABILITY: metrics.get("calibration") and reliability_diagram(metrics["calibration"]),
-        MISTAKES: images is not None and metrics.get("mistakes") and mistake_sheet(images, metrics["mistakes"], names),
-    }
-    for name, figure in drawings.items():
-        if figure:
-            save(figure, folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
+    with any_script():
+        drawings = {
+            CURVES: metrics.get("history") and learning_curves(metrics["history"]),
+            CONFUSION: metrics.get("confusion") and len(names) <= CONFUSION_CLASSES and confusion_matrix(metrics["confusion"], names),
+            RELIABILITY: metrics.get("calibration") and reliability_diagram(metrics["calibration"]),
+            MISTAKES: images is not None and metrics.get("mistakes") and mistake_sheet(images, metrics["mistakes"], names),
+        }
+        for name, figure in drawings.items():
+            if figure:
+                save(figure, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
     return [name for name, figure in drawings.items() if figure]
 
 
-def label(name: str) -> str:
-    """A class name as matplotlib should print it: short, and no dollar sign starts a formula."""
-    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$")
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Class names are drawn with whichever installed font has their letters; a letter that none has is a box, and no warning."""
+    import matplotlib
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    families = [*matplotlib.rcParams["font.family"], *(name for name in FALLBACKS if name in installed)]
+    with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        yield
+
+
+def label(name: str, fits: Callable[[str], bool] = lambda shown: True) -> str:
+    """A class name as matplotlib should print it: cut until it fits, and no dollar sign starts a formula."""
+    shown = name if len(name) <= 24 else name[:23] + "…"
+    while len(shown) > 1 and not fits(shown):
+        shown = shown[:-2] + "…"
+    return shown.replace("$", r"\$")
+
+
+def points_wide(text: str, size: float) -> float:
+    """Of a line of text in matplotlib's font, of so many points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    return text_to_path.get_text_width_height_descent(text, FontProperties(size=size), ismath=False)[0]
 
 
 def new_figure(width: float, height: float):
@@ -127,7 +160,7 @@ def mistake_sheet(images, mistakes: list[dict], names, columns: int = 6):
 
     images: uint8 (M,3,H,W) or M PIL pictures; mistakes: rows of scores.mistakes, whose index counts in images."""
     rows = -(-len(mistakes) // columns)
-    figure = new_figure(1.35 * columns, 1.65 * rows)
+    figure, font = new_figure(CELL * columns, 1.65 * rows), 7
     cells = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in cells:
         axes.axis("off")
@@ -136,8 +169,10 @@ def mistake_sheet(images, mistakes: list[dict], names, columns: int = 6):
         picture = pictures(images[i : i + 1])[0].convert("RGB")
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         axes.imshow(picture, interpolation="nearest")
-        told = f"{label(names[mistake['predicted']])} {100 * mistake['confidence']:.0f} %"
-        axes.set_title(f"is {label(names[mistake['label']])}\n{told}", fontsize=7, color=INK)
+        sure = f" {100 * mistake['confidence']:.0f} %"
+        true = label(names[mistake["label"]], lambda shown: points_wide(f"is {shown}", font) <= LINE)
+        told = label(names[mistake["predicted"]], lambda shown: points_wide(shown + sure, font) <= LINE)
+        axes.set_title(f"is {true}\n{told}{sure}", fontsize=font, color=INK)
     return figure
 
 

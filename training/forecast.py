@@ -5,6 +5,7 @@ from itertools import islice
 
 import torch
 
+from training.card_words import duration
 from training.run import Run
 
 TRIALS = 4  # the first is slow: it starts everything
@@ -24,6 +25,7 @@ def plan(run: Run) -> list[str]:
         f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",
         f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
         f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
+        *config.to_the_end(),
     ]
 
 
@@ -35,7 +37,7 @@ def estimate(run: Run) -> str:
     total = sum(seconds[config.patches_dropped(epoch)] for epoch in range(config.epochs)) * run.steps_an_epoch
     memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
     speed = run.total_steps * config.batch_size / total
-    return f"about {total / 60:.0f} minutes ({speed:.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(epochs) * min(TRIALS, run.steps_an_epoch)} trial steps"
+    return f"about {duration(max(1, total))} ({speed:.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(epochs) * min(TRIALS, run.steps_an_epoch)} trial steps"
 
 
 def seconds_a_step(run: Run, epoch: int) -> float:

@@ -10,7 +10,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from training import checkpoint
 from training.run import Run, start
-from training.yaml_settings import save_yaml
+from training.yaml_settings import read_yaml, save_yaml
 from vit_demo.errors import UserError
 
 
@@ -66,7 +66,8 @@ def smaller(run: Run) -> Run:
     if checkpoint.newest_complete(run.output / "state"):
         again.resume()
     if not config.dry_run:
-        save_yaml(config, run.output / "train.yaml")
+        settings = run.output / "train.yaml"
+        save_yaml(replace(type(config)(**read_yaml(settings, type(config))), accumulation=found), settings)  # not what was asked of this resumption alone
     return again
 
 

@@ -135,7 +135,9 @@ def freeze(model: ViTForImageClassification, last_blocks: int | None) -> None:
     if last_blocks is None:
         return
     layers = model.vit.layers
+    if last_blocks > len(layers):
+        raise UserError(f"--train-last-blocks {last_blocks}: the model has {len(layers)} layers: take at most {len(layers)}, or leave the flag out to train everything")
     model.requires_grad_(False)
-    trained = [model.classifier, model.vit.layernorm if last_blocks else None, *layers[max(0, len(layers) - last_blocks) :]]
+    trained = [model.classifier, model.vit.layernorm if last_blocks else None, *layers[len(layers) - last_blocks :]]
     for module in filter(None, trained):
         module.requires_grad_(True)

@@ -112,6 +112,7 @@ def conditions(run) -> dict:
     part, images_seen = splits.held_out_part, progress.step * config.batch_size
     return {
         "epochs": len(progress.history),
+        **({"best_epoch": progress.best_epoch} if config.keep == "best" else {}),
         "seed": config.seed,
         "parameters": run.model.num_parameters(),
         "images_seen": images_seen,
@@ -126,6 +127,7 @@ def conditions(run) -> dict:
             "config": config.dataset_config,
             "train_split": config.train_split,
             "test_split": splits.test_split,
+            **({"validation_split": splits.validation_split} if splits.validation_split else {}),
             "train_images": len(splits.train),
             "validation_images": len(splits.validation) if splits.validation is not None else 0,
             "fingerprint": splits.train.fingerprint,
@@ -133,7 +135,7 @@ def conditions(run) -> dict:
             **unreadable(splits),
         },
         "versions": report.versions(),
-        "command": command(config),
+        "command": command(config, run.processor.size["height"]),
         "preset": config.preset,
         **descent(config.model),
         "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},

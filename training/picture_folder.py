@@ -5,6 +5,7 @@
     pictures/train/metadata.csv  pictures/train/1.png      splits, their labels in a table (columns file_name and label)
 """
 
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -17,9 +18,10 @@ TABLES = ("metadata.csv", "metadata.jsonl")  # of the library's own format
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
-def splits_of(folder: Path) -> dict[str, str]:
+def splits_of(folder: Path, classes: bool = True) -> dict[str, str]:
     """{split: pattern of its files, relative to `folder`}; every picture belongs to just one. The library alone would look for
     words such as "test" anywhere in a path: test-tube, a class, would be a split, and other classes would be left out.
+    `classes`: whether folders stand for classes; where no label is read, pictures may lie at any depth.
 
     Raises UserError where a picture would belong to no split, or to a class that nobody meant."""
     if packed := [path.name for path in files(folder) if path.suffix.lower() in ARCHIVES]:
@@ -30,7 +32,10 @@ def splits_of(folder: Path) -> dict[str, str]:
     named = [path for path in filled if path.name.lower() in SPLITS]
     others = [path.name for path in filled if path not in named]
     if named and not others:
-        return patterns(folder, named)
+        found = patterns(folder, named)
+        for split in named if classes else ():
+            need_flat(split, folder)
+        return found
     if any(map(is_split, named)):
         raise UserError(f"{folder} holds the split {named[0].name}/ and, beside it, {others[0]}/, which is none: "
                         f"leave only splits there (train, validation, test), or rename {named[0].name}/ if it is a class")
@@ -41,7 +46,24 @@ def splits_of(folder: Path) -> dict[str, str]:
     loose = [path.name for path in files(folder) if is_picture(path)]
     if filled and loose and not has_table(folder):
         raise UserError(f"{folder} holds pictures beside its class folders ({', '.join(loose[:3])}): put each into the folder of its class")
+    if classes:
+        need_flat(folder, folder)
     return {"train": "**"}
+
+
+def need_flat(split: Path, folder: Path) -> None:
+    """Each picture of a split lies in the folder of its class itself: the library would take the innermost folder for the class,
+    indoor of cat/indoor/1.png. A table names the classes whatever the folders are."""
+    deep = None
+    for place, inner, names in os.walk(split):
+        if not set(TABLES).isdisjoint(names):
+            return
+        inner[:] = sorted(filter(is_visible, inner))
+        if deep is None and len(Path(place).relative_to(split).parts) > 1:
+            deep = next((Path(place) / name for name in sorted(names) if is_visible(name) and is_picture(Path(name))), None)
+    if deep is not None:
+        raise UserError(f"{folder} holds pictures deeper than in the folder of a class ({deep.relative_to(folder)}): "
+                        "put such into that folder itself, or give the folder that holds the class folders")
 
 
 def patterns(folder: Path, named: list[Path]) -> dict[str, str]:
@@ -65,12 +87,19 @@ def is_picture(path: Path) -> bool:
 
 
 def folders(folder: Path) -> list[Path]:
-    return [path for path in visible(folder) if path.is_dir()]
+    return [Path(entry) for entry in visible(folder) if entry.is_dir()]
 
 
 def files(folder: Path) -> list[Path]:
-    return [path for path in visible(folder) if path.is_file()]
+    return [Path(entry) for entry in visible(folder) if entry.is_file()]
 
 
-def visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
+def visible(folder: Path) -> list[os.DirEntry]:
+    """What it holds, each with its kind: a class may have a million pictures, too many to ask the disk about again."""
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if is_visible(entry.name)), key=lambda entry: entry.name)
+
+
+def is_visible(name: str) -> bool:
+    """Whether the library reads a file or folder of this name."""
+    return not name.startswith((".", "__"))

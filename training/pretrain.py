@@ -46,7 +46,7 @@ class PretrainConfig(TrainConfig):
     decoder_hidden_size: int = option(128, f"width of the decoder, a multiple of {DECODER_HEAD}; it is dropped after pretraining", least=DECODER_HEAD)
     decoder_layers: int = option(2, "layers of the decoder", least=1)
     half: bool = option(False, "write the weights in float16: half the size")
-    test_split: str | None = option(None, "the split that stays unread (default: 'test' where there is one; otherwise 10 %% of the training pictures are left out, those on which training.train measures, and how well they are filled in is measured at the end); none: learn from those too")
+    test_split: str | None = option(None, "the split that stays unread (default: 'test' where there is one; without it and without a validation split 10 %% of the training pictures are left out, those on which training.train measures, and how well they are filled in is measured at the end); none: learn from those too")
     validation_images: int = option(0, "hold out this many training pictures, the same that training.train holds out, for a fine-tune that chooses on them; how well they are filled in is measured at the end", least=0)
     epochs: int = option(400, "passes over the training pictures", least=1)
     batch_size: int = option(512, "pictures an optimiser step, over all processes and accumulation steps", least=1)

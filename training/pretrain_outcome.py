@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from training import figures, outcome, report
-from training.command_line import command
+from training.card_words import duration
 from training.data import seed_for
 from training.masked import filled_in, seen_patches
 from training.run import Run
@@ -89,7 +89,7 @@ A Vision Transformer that was pretrained by masked autoencoding (He et al. 2021,
 
 - Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.
 {begun}- Data: {data['train_images']:,} pictures of `{data['name']}`, split {data['train_split']}; the pictures of other splits were not read.
-- Trained for {metrics['epochs']} epochs{' more' if begun else ''}, {metrics['seconds'] / 60:.0f} minutes on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{unseen}{normalised}.
+- Trained for {metrics['epochs']} epochs{' more' if begun else ''}, {duration(metrics['seconds'])} on {metrics['device']}; last epoch's loss on hidden pixels: {metrics['reconstruction_loss']:.4f}{unseen}{normalised}.
 - Its accuracy after fine-tuning was not measured here.
 
 ![Pictures with patches hidden, as they were filled in, and as they are]({figures.RECONSTRUCTIONS})
@@ -97,7 +97,7 @@ A Vision Transformer that was pretrained by masked autoencoding (He et al. 2021,
 Pictures {which}: what the encoder sees, what is filled in{', with each patch’s true mean and spread put back' if config.normalise_pixels else ''}, and the pictures themselves.
 
 ```
-{command(config)}
+{metrics['command']}
 ```
 """
 

@@ -1,6 +1,5 @@
 """What of a trained folder is for others: on the Hub, and in the app that carries it."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from training.extras import FACTS_FILE, TENSORS_FILE
 from training.report import METRICS_FILE, read_metrics
 from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
+from vit_demo.snapshots import NAME
 
 MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 # What a model repository of ours holds. train.yaml and state/ stay here: they name folders of this machine and serve
@@ -44,17 +44,9 @@ def is_ours(path: str) -> bool:
     return path in PRODUCT or path.startswith(f"{EVAL_RESULTS}/")
 
 
-def thumbnails(folder: Path) -> int:
-    """How many training pictures the bank shows; what its user should know before others see them."""
-    try:
-        return json.loads((folder / FACTS_FILE).read_text("utf-8")).get("bank", {}).get("images", 0)
-    except (OSError, ValueError, AttributeError):
-        return 0
-
-
 def snapshots_of(folder: Path) -> list[Path]:
     """The folders of its snapshots, the earliest first."""
-    return sorted(path for path in (folder / SNAPSHOTS).glob("*") if (path / "model.safetensors").is_file())
+    return sorted(path for path in (folder / SNAPSHOTS).glob("*") if NAME.fullmatch(path.name) and (path / "model.safetensors").is_file())
 
 
 def need_snapshots(folder: Path) -> list[Path]:

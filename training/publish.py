@@ -7,6 +7,7 @@ step, from the old version to the complete new one, wherever this is interrupted
 """
 
 import argparse
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from PIL import Image
 
 from training import card_words, command_line
 from training.card import MARKER, README, write_card
-from training.extras import FACTS_FILE, TENSORS_FILE
-from training.product import check_folder, is_ours, need_snapshots, product_files, thumbnails
-from training.report import OWN_MODEL, read_metrics
+from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
+from training.product import check_folder, is_ours, need_snapshots, product_files
+from training.report import METRICS_FILE, OWN_MODEL, read_metrics
 from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
+from vit_demo.snapshots import NAME, upto
 
 MAIN = "main"
 # Loading the very same float32 weights twice gives the very same answers; a wrong or damaged file does not come close.
@@ -52,7 +54,7 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
         open_repository(api, repo, private)
         if MARKER not in write_card(folder, repo, licence).read_text(encoding="utf-8"):
             say(f"{README} was changed by hand: it is sent as it is")
-        if shown := thumbnails(folder):
+        if shown := bank_pictures(folder):
             say(f"{shown} training pictures go along as thumbnails, for the app's nearest pictures; to keep them here, delete {TENSORS_FILE} and {FACTS_FILE} first, or train with --bank 0")
         message = message or default_message(folder)
         commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
@@ -64,6 +66,8 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
         say(f"loaded back from the Hub: the same answers (largest difference of a logit {difference:.1e})")
         if snapshots:
             send_snapshots(api, repo, folder, say)
+        elif snapshot_branches(api, repo):
+            say("snapshots that were sent before stay in their branches; the app leaves out those of another training: --snapshots renews them")
     return Published(repo, commit, changed, address)
 
 
@@ -84,7 +88,7 @@ def open_repository(api: HfApi, repo: str, private: bool) -> None:
         raise UserError(f"{repo} is public already: make it private on its page, choose another name, or leave --private out")
 
 
-def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr: bool, message: str) -> tuple[str, bool, str]:
+def send(api: HfApi, repo: str, files: dict[str, Path | bytes], revision: str, create_pr: bool, message: str) -> tuple[str, bool, str]:
     """One commit with `files`, without what an earlier version had beside them -> its id, whether it is new, its address.
 
     upload_folder would do, but it splits what is large into several commits, and a reader could meet the half of them."""
@@ -94,7 +98,7 @@ def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr
         api.create_branch(repo, branch=revision, exist_ok=True)
         head = api.repo_info(repo, revision=revision).sha
     stale = [path for path in api.list_repo_files(repo, revision=head) if is_ours(path) and path not in files]
-    operations = [CommitOperationAdd(path, str(file)) for path, file in files.items()]
+    operations = [CommitOperationAdd(path, file) for path, file in files.items()]
     operations += [CommitOperationDelete(path) for path in stale]
     # parent_commit: if someone else has written meanwhile, the Hub refuses instead of mixing.
     done = api.create_commit(repo, operations, commit_message=message, revision=revision, create_pr=create_pr, parent_commit=head)
@@ -103,13 +107,23 @@ def send(api: HfApi, repo: str, files: dict[str, Path], revision: str, create_pr
 
 
 def send_snapshots(api: HfApi, repo: str, folder: Path, say) -> None:
-    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training; compared as main is."""
-    for snapshot in need_snapshots(folder):
-        files = {"preprocessor_config.json": folder / "preprocessor_config.json", **product_files(snapshot)}
+    """Each folder of snapshots/ becomes a branch of its name, for the time-lapse of the training; compared as main is. The history
+    up to there, which goes along, tells whose snapshot it is. Branches of an earlier training's snapshots are deleted."""
+    found, history = need_snapshots(folder), read_metrics(folder).get("history", [])
+    for snapshot in found:
+        metrics = {"history": upto(history, int(NAME.fullmatch(snapshot.name)[1]))}
+        files = {"preprocessor_config.json": folder / "preprocessor_config.json", **product_files(snapshot), METRICS_FILE: json.dumps(metrics).encode()}
         commit, changed, _ = send(api, repo, files, snapshot.name, False, f"Snapshot {snapshot.name}")
         here = read_folder(snapshot, f"{folder.name}'s {snapshot.name}", processor_of=files["preprocessor_config.json"].parent)
         difference = compare(here, load(repo, revision=commit, limits=OWN_MODEL))
         say(f"branch {snapshot.name}: {'sent' if changed else 'unchanged'}, and loaded back: the same answers ({difference:.1e})")
+    for stale in sorted(snapshot_branches(api, repo) - {snapshot.name for snapshot in found}):
+        api.delete_branch(repo, branch=stale)
+        say(f"branch {stale}: deleted, {folder.name} has no such snapshot")
+
+
+def snapshot_branches(api: HfApi, repo: str) -> set[str]:
+    return {branch.name for branch in api.list_repo_refs(repo).branches if NAME.fullmatch(branch.name)}
 
 
 def default_message(folder: Path) -> str:
@@ -146,7 +160,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing to main")
     parser.add_argument("--message", help="the commit's message (default: names the accuracy)")
     parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: apache-2.0, or what the card says already)")
-    parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own")
+    parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own, and delete those branches of an earlier training that it does not replace")
     parser.add_argument("--unmeasured", action="store_true", help="publish although no accuracy was measured; the card says so")
     return parser.parse_args(argv)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from training.picture_folder import splits_of
 from vit_demo.errors import UserError
 
+PLAIN = ("int", "uint", "string", "large_string")  # types of a column that holds whole numbers or words
 
-def open_dataset(source: str, config: str | None = None):
+
+def open_dataset(source: str, config: str | None = None, classes: bool = True):
     """Hub id, folder of parquet files, or folder of pictures (picture_folder.py) -> DatasetDict. `config`: which of several data
-    sets that live under one name. Raises UserError with one line."""
+    sets that live under one name; `classes`: whether its labels will be read. Raises UserError with one line."""
     import datasets
 
     folder = Path(source).resolve()  # "." too has a name
@@ -19,7 +21,9 @@ def open_dataset(source: str, config: str | None = None):
             return datasets.load_dataset(source, config)
         if any(folder.rglob("*.parquet")):
             return datasets.load_dataset(str(folder), config)
-        return datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=splits_of(folder), drop_labels=False)
+        return datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=splits_of(folder, classes), drop_labels=False)
+    except UserError:
+        raise
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(f"no dataset {source!r}: neither a folder here nor a public repository on the Hub (private: hf auth login)") from None
     except FileNotFoundError:
@@ -91,11 +95,13 @@ def find_image_column(features, named: str | None = None) -> str:
 
 
 def find_columns(features, image_column: str | None = None, label_column: str | None = None) -> tuple[str, str]:
-    """The picture and the label column, by feature type unless named."""
+    """The picture and the label column, by feature type unless named; where no column declares classes, one of whole numbers or
+    words that is called label or labels."""
     import datasets
 
     image = find_image_column(features, image_column)
     labels = [name for name, feature in features.items() if is_declared(feature)]
+    labels = labels or [name for name in ("label", "labels") if name in features and isinstance(features[name], datasets.Value) and features[name].dtype.startswith(PLAIN)]
     label = choose_column(features, "label", "--label-column", label_column, labels)
     if label not in labels and not isinstance(features[label], datasets.Value):  # plain numbers or words serve when named
         raise UserError(f"column {label!r} holds no labels: choose one of class labels, whole numbers or words")
@@ -120,9 +126,10 @@ def class_ids(column: list, feature) -> tuple[list[int], tuple[str, ...]]:
     return ids, names
 
 
-def known_ids(column: list, feature, known: tuple[str, ...], declared: bool) -> list[int]:
-    """Labels of the test split as numbers of the training split's classes `known`, matched by name. A column of plain numbers may
-    mean the numbers that the training split has `declared`; where it declares none, a number is a name as any other."""
+def known_ids(column: list, feature, known: tuple[str, ...], declared: bool, chosen_on: str | None = None) -> list[int]:
+    """Labels of the test split, or of the split `chosen_on`, as numbers of the training split's classes `known`, matched by name. A
+    column of plain numbers may mean the numbers that the training split has `declared`; where it declares none, a number is a name
+    as any other."""
     need_labels(column)
     spoken = dict(enumerate(feature.names)) if is_declared(feature) else {}
     if declared and not spoken and not set(map(str, column)) <= set(known):
@@ -130,7 +137,10 @@ def known_ids(column: list, feature, known: tuple[str, ...], declared: bool) -> 
     names = [spoken.get(label, str(label)) for label in column]
     number = {name: index for index, name in enumerate(known)}
     if strange := sorted(set(names) - set(known)):
-        raise UserError(f"the test split has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): name another with --test-split, or leave it unread with --test-split none and --validation-images")
+        what, remedy = ("the test split", "name another with --test-split, or leave it unread with --test-split none and --validation-images")
+        if chosen_on:
+            what, remedy = f"split {chosen_on!r}", "leave it unread with --validation-images, so many training pictures to choose on"
+        raise UserError(f"{what} has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): {remedy}")
     return [number[name] for name in names]
 
 

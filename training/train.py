@@ -107,7 +107,7 @@ def train(run: Run, started: float) -> None:
     try:
         while not run.finished:
             train_one_epoch(run, interrupt)
-        if run.stopped_early:
+        if run.progress.step < run.total_steps:
             run.accelerator.print(f"no better validation accuracy for {run.config.early_stopping} epochs: stopping")
     finally:
         interrupt.restore()

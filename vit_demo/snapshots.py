@@ -9,6 +9,7 @@ from threading import Event
 
 from vit_demo import hub_fetch
 from vit_demo.classifier import BUNDLED, Classifier, load, read_folder
+from vit_demo.errors import UserError
 from vit_demo.hub_address import Address
 
 CARRIED = BUNDLED.parent / "film"  # a small model with snapshots, for models that bring none
@@ -59,5 +60,18 @@ def spread(numbers: list[int], most: int) -> list[int]:
 def _snapshot(classifier: Classifier, epoch: int, name: str, folder: Path | None) -> Snapshot:
     if folder is not None:
         return Snapshot(epoch, name, lambda stop: read_folder(folder, f"the snapshot of epoch {epoch}", processor_of=classifier.files))
-    return Snapshot(epoch, name, lambda stop: load(
-        f"{classifier.name}@{name}", token=classifier.origin.token, limits=classifier.origin.limits, stop=stop))
+    return Snapshot(epoch, name, lambda stop: _of_its_training(classifier, epoch, load(
+        f"{classifier.name}@{name}", token=classifier.origin.token, limits=classifier.origin.limits, stop=stop)))
+
+
+def _of_its_training(classifier: Classifier, epoch: int, snapshot: Classifier) -> Classifier:
+    """Branches outlive the model that they were sent with: publishing notes in each the history of its training up to there."""
+    if snapshot.metrics.get("history") != upto(classifier.metrics.get("history"), epoch):
+        raise UserError("it is of another training than the model")
+    return snapshot
+
+
+def upto(history, epoch: int) -> list[dict]:
+    """What a training's history holds of its first epochs; a stranger's may be anything."""
+    entries = history if isinstance(history, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("epoch"), int) and entry["epoch"] <= epoch]
