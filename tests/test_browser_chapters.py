@@ -15,7 +15,7 @@ from tests.films import run_of_training
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
-from vit_demo.chapters import CHAPTERS, depth, patches
+from vit_demo.chapters import CHAPTERS, depth, patches, tokens
 from vit_demo.chapters.scene import number, percent, whole
 from vit_demo.models import Models
 from vit_demo.samples import SAMPLES
@@ -59,6 +59,43 @@ def test_a_place_pointed_at_among_the_position_maps_is_shown_large(page, folder)
     assert drawn[0] == [0, 114, 178, 255]  # itself: the full blue of style.css
     hue, ground = ((0, 114, 178), (238, 239, 236)) if cosine > 0 else ((213, 94, 0), (238, 239, 236))
     assert drawn[1][:3] == pytest.approx([g + (c - g) * abs(cosine) for g, c in zip(ground, hue, strict=True)], abs=1.5)
+
+
+@pytest.mark.parametrize("sent_whole", [tokens.SENT_WHOLE, 0])  # all cosines, or the vectors alone
+def test_places_of_which_nothing_is_left_are_like_none(open_page, tmp_path, monkeypatch, sent_whole):
+    monkeypatch.setattr(tokens, "SENT_WHOLE", sent_whole)
+    model = ViTForImageClassification.from_pretrained(save_model(tmp_path / "model"))
+    torch.nn.init.constant_(model.vit.embeddings.position_embeddings, 0.1)
+    model.save_pretrained(tmp_path / "model")
+    with serve(Models(str(tmp_path / "model"))) as served:
+        page = open_page(f"{served}/?chapter=4")
+        assert "beside 0.00 · above or below 0.00 · far corner 0.00" in page.inner_text(".card")
+        page.close()
+
+
+def test_a_column_of_patches_has_none_beside_another(open_page, tmp_path):
+    with serve(Models(str(save_model(tmp_path / "model", size=(16, 4))))) as served:
+        page = open_page(f"{served}/?chapter=4")
+        told = page.inner_text(".marked-map ~ figcaption >> nth=0")
+        assert told.startswith("above or below ") and "beside" not in told
+        page.close()
+
+
+def test_percent_is_one_rule_here_and_there(page):
+    shares = [part / 2000 for part in range(2001)] + [0.9951, 0.9949, 0.99949999999999, 0.9994999999999999, 0.00049, 1e-9, 0.09949]
+    assert page.evaluate("shares => shares.map(vit.percent)", shares) == [percent(share) for share in shares]
+
+
+def test_half_of_what_is_told_of_attention_is_mixing(page, folder):
+    go(page, 2)
+    config = ViTForImageClassification.from_pretrained(folder).config
+    assert f"comparing and mixing take\t{percent(patches.attention_share(config, 4))}" in page.inner_text(".facts")
+
+
+def test_how_far_heads_look_is_told_of_this_one_picture(page):
+    go(page, 5)
+    page.click("text=how far they look")
+    assert "as the mean of many pictures; here it is this one alone" in page.inner_text(".stage")
 
 
 def test_long_work_says_how_far_it_is_and_can_be_stopped(page, monkeypatch):
@@ -124,6 +161,14 @@ def test_the_training_is_watched_along_a_slider(open_page, tmp_path):
         page.close()
 
 
+def test_no_more_components_are_told_of_than_patches_of_one_pixel_have(open_page, tmp_path):
+    with serve(Models(str(run_of_training(tmp_path / "run", size=(8, 8), patch=1)))) as served:
+        page = open_page(f"{served}/?chapter=9")
+        page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
+        assert "the first 3 hold 100\u00a0% of the variance" in page.inner_text(".lapse")
+        page.close()
+
+
 def test_beside_a_model_without_snapshots_another_is_watched_and_it_says_how_to_make_them(page):
     go(page, 9)
     epochs = classifier.load(CARRIED).metrics["epochs"]
@@ -153,6 +198,8 @@ def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, mon
                 page.click("[data-layer='0'][data-head='1']")
                 page.click("text=queries and keys")
                 page.wait_for_selector("text=They hold")
+            if chapter == 6:
+                page.wait_for_function("!vit.frame.line.busy")
             told = page.inner_text(".chapter") + " ".join(page.eval_on_selector_all(".chapter svg", "charts => charts.map(chart => chart.ariaLabel)"))
             for code in page.eval_on_selector_all(".chapter > .check code", "nodes => nodes.map(node => node.textContent)"):
                 space = {}
@@ -169,11 +216,11 @@ def test_the_layer_that_chapter_6_reads_after_is_in_the_address(page, open_page,
     fresh = open_page(f"{page.url.split('?')[0]}?sample=4&chapter=6")
     assert "after" not in fresh.url
     fresh.fill(".card input[type=range]", "1")
-    fresh.wait_for_function("document.querySelector('.near canvas').style.visibility === ''")
+    fresh.wait_for_function("document.querySelector('.near canvas').style.visibility === '' && !vit.frame.line.busy")
     shown = fresh.inner_text(".card")
     assert "after=1" in fresh.url and "1 of 3" in shown
     again = open_page(fresh.url)
-    again.wait_for_function("document.querySelector('.near canvas').style.visibility === ''")
+    again.wait_for_function("document.querySelector('.near canvas').style.visibility === '' && !vit.frame.line.busy")
     assert again.inner_text(".card") == shown
     deeper = open_page(fresh.url.replace("after=1", "after=7"))  # than this model is
     deeper.wait_for_function("location.search.includes('after=3')")

@@ -38,6 +38,24 @@ def test_parts_add_up_to_the_logits(name):
     assert_close(total, outputs(name).logits[0], atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_part_is_what_the_logits_lose_without_it(name):
+    """With the spread of the last norm held as it was on this picture."""
+    hidden, norm, classifier = residual_stream(name), model(name).vit.layernorm, model(name).classifier
+    final = hidden[-1, 0]
+    spread = (final.var(correction=0) + norm.eps).sqrt()
+
+    def logits(stream):
+        return classifier((stream - stream.mean()) / spread * norm.weight + norm.bias)
+
+    assert_close(logits(final), outputs(name).logits[0], atol=1e-4, rtol=0)
+    added = contributions(model(name), hidden)
+    parts = logit_parts(model(name), hidden, added)
+    for part, written in ((parts.embedding, hidden[0, 0]), (parts.attention[1], added.attention[1, 0]), (parts.mlp[0], added.mlp[0, 0])):
+        assert_close(part, logits(final) - logits(final - written), atol=1e-4, rtol=0)
+    assert_close(parts.constant, logits(torch.zeros_like(final)), atol=1e-5, rtol=0)
+
+
 def test_similarity_and_norms_at_each_depth():
     hidden = residual_stream("16x24/4")
     similarity = patch_similarity(hidden)

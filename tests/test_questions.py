@@ -33,7 +33,7 @@ def test_every_chapter_with_answers_is_known_and_no_other():
     (4, {"share": 1, "seed": 12345678, "positions": "zero"}, {"what": "jigsaw", "share": 1.0, "seed": 12345678, "positions": "zero"}),
     (5, {"layer": 2, "token": 64}, {"what": "look", "layer": 2, "token": 64}),
     (5, {"what": "rollout", "discard": 0.95}, {"what": "rollout", "discard": 0.95}),
-    (6, {"layer": 3}, {"what": "cosines", "layer": 3}), (9, {"open": False}, {"what": "lapse", "open": False}),
+    (6, {"layer": 3}, {"what": "cosines", "layer": 3}), (6, {"what": "block", "layer": 3, "token": 64}, {"what": "block", "layer": 3, "token": 64}), (9, {"open": False}, {"what": "lapse", "open": False}),
     (8, {"kept": [0, 63]}, {"what": "erase", "kept": [0, 63]}), (8, {"what": "heads", "off": [[0, 2], [2, 0]]}, {"what": "heads", "off": [[0, 2], [2, 0]]}),
 ])
 def test_a_good_question_is_read(look, chapter, question, read):
@@ -44,6 +44,7 @@ def test_a_good_question_is_read(look, chapter, question, read):
     (5, {"layer": 3}), (5, {"layer": -1}), (5, {"token": 65}), (5, {"layer": True}), (5, {"layer": 1.0}), (5, {"layer": "1"}),
     (5, {"what": "rollout", "discard": 1}), (5, {"what": "rollout", "discard": math.nan}), (5, {"what": "rollout", "fusion": ["mean"]}),
     (4, {"share": -0.1}), (4, {"share": 10 ** 400}), (4, {"seed": None}), (4, {"positions": {}}), (6, {"layer": 4}),
+    (6, {"what": "block", "layer": 0}), (6, {"what": "block", "layer": 4}), (6, {"what": "block", "token": 65}), (6, {"what": "block", "token": -1}),
     (7, {"wanted": 10}), (7, {"wanted": "unicorn"}), (7, {"against": -2}), (7, {"method": "magic"}),
     (8, {"kept": 5}), (8, {"kept": [64]}), (8, {"kept": [0] * 10_001}), (8, {"what": "heads", "off": [[3, 0]]}), (8, {"what": "heads", "off": [[0]]}),
     (8, {"what": "nearest", "layer": 0}), (9, {"open": 1}),

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from vit_demo.chapters.scene import Look, live, mono, percent, snippet
+from vit_demo.chapters import block
+from vit_demo.chapters.scene import Look, live, many, mono, percent, snippet
 from vit_demo.draw import pack
 from vit_demo.explain import lens
 
@@ -13,8 +14,7 @@ SENT_WHOLE = 300_000  # cosines; beyond, one layer at a time
 
 
 def station(classifier) -> str:
-    config = classifier.model.config
-    return f"{config.num_hidden_layers} layers"
+    return many(classifier.model.config.num_hidden_layers, "layer")
 
 
 def scene(look: Look) -> dict:
@@ -27,7 +27,8 @@ def scene(look: Look) -> dict:
     top = probabilities.topk(min(3, len(labels)))
     added = lens.contributions(look.model, trace.hidden_states)
     lengths = lens.norms(trace.hidden_states)
-    half = len(leads) // 2
+    half, layers, token = len(leads) // 2, len(leads) - 1, 1 + look.middle
+    opened, written = block.inside(look, layers, token), block.written(look, added)
     settled = (f"after layer {mono(decided)} it says {look.label(best)} and keeps to it" if decided
                else f"it keeps saying {look.label(best)}")
     story = (
@@ -43,17 +44,20 @@ with torch.no_grad():
 """
     return {
         "story": story, "view": "depth",
-        "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}",
+        "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}<br>"
+                    f"{live('inside', kind='w')}, number 0: in + attention = {live('between', kind='')}<br>"
+                    f"then, of the same: between + MLP = {live('leaving', kind='')}",
         "attempt": "move the layer slider while you watch the patches. At which of them does the answer stand before the class token has it?",
         "data": {
-            **look.shown, "layers": len(leads) - 1, "classes": [labels[i] for i in look.ranked[:CURVES]],
+            **look.shown, "layers": layers, "classes": [labels[i] for i in look.ranked[:CURVES]],
             "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],
             "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "labels": used(labels, top.indices),
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
             "norms": {"CLS": lengths[:, 0].tolist(), "patches": lengths[:, 1:].mean(1).tolist()},
             "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},
-            **cosines(look, None),
+            **cosines(look, None), "block": opened, "written": written,
         },
+        "also": [block.inside_check(look, layers, token, opened["strips"][2]["length"]), block.written_check(look, written["MLP"][-1])],
         "check": {"code": snippet(look, body), "value": cls[half, best].item(),
                   "says": f"How sure the class token is of {labels[best]} after layer {half}: {percent(cls[half, best].item())}."},
     }
@@ -75,6 +79,10 @@ def cosines(look: Look, layer: int | None) -> dict:
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
-    """The cosines of another layer."""
-    layer = question.get("layer")
-    yield cosines(look, min(max(layer, 0), len(look.trace.hidden_states) - 1) if isinstance(layer, int) else None)
+    """The cosines of another layer; or a token on its way through a layer."""
+    layer, token = (question.get(name) if isinstance(question.get(name), int) else None for name in ("layer", "token"))
+    most, last = len(look.trace.hidden_states) - 1, len(look.trace.patches)
+    if question.get("what") == "block":
+        yield block.inside(look, most if layer is None else min(max(layer, 1), most), min(max(token or 0, 0), last))
+        return
+    yield cosines(look, None if layer is None else min(max(layer, 0), most))

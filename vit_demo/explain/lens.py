@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from vit_demo.explain.block import steps
 from vit_demo.explain.tokens import head
 
 
@@ -43,11 +44,8 @@ class Contributions(NamedTuple):
 @torch.no_grad()
 def contributions(model, hidden_states: Tensor) -> Contributions:
     """(L+1,T,D) -> what attention and MLP write into the residual stream, layer by layer."""
-    attention, mlp = [], []
-    for layer, hidden in zip(model.vit.layers, hidden_states, strict=False):
-        added = layer.attention(layer.layernorm_before(hidden[None]), None)[0][0]
-        attention.append(added)
-        mlp.append(layer.mlp(layer.layernorm_after(hidden + added)))
+    made = (steps(layer, hidden) for layer, hidden in zip(model.vit.layers, hidden_states, strict=False))
+    attention, mlp = zip(*((step.attention, step.mlp) for step in made), strict=True)
     return Contributions(torch.stack(attention), torch.stack(mlp))
 
 
@@ -65,7 +63,8 @@ def logit_parts(model, hidden_states: Tensor, added: Contributions) -> LogitPart
     """(L+1,T,D) and its Contributions -> how much each layer's attention and MLP gave each class, through CLS.
 
     The final layer norm divides by one number a picture; with that number fixed, everything after is linear
-    (direct logit attribution; for ViTs Joseph et al. 2025, arXiv:2504.19475).
+    (direct logit attribution: the residual stream is a sum, Elhage et al. 2021, "A Mathematical Framework for Transformer
+    Circuits"; for ViTs Joseph et al. 2025, arXiv:2504.19475).
     """
     norm, classifier = model.vit.layernorm, model.classifier
     spread = (hidden_states[-1, 0].var(unbiased=False) + norm.eps).sqrt()

@@ -17,11 +17,12 @@ vit.views.depth = (card, data, frame) => {
   near.setAttribute("role", "img");
   nearScale.classList.add("both");
   nearScale.ends("−1", "1");
-  const slider = vit.slider("after layer", { min: 0, max: layers, value: layer, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => {
-    layer = v;
+  const slider = vit.slider("after layer", { min: 0, max: layers, value: layer, show: (v) => (v ? `${v} of ${layers}` : "none yet") }, (v) => go(v));
+  function go(to) {
+    layer = to;
     fetch();
-    vit.set({ after: v });
-  });
+    vit.set({ after: to });
+  }
   /** A large model's cosines come for one layer at a time. */
   function fetch() {
     if (at !== null && at !== layer) frame.ask({ what: "cosines", layer }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
@@ -36,6 +37,8 @@ vit.views.depth = (card, data, frame) => {
       series: [{ name: "CLS", points: data.norms.CLS, tone: "token" }, { name: "patches", points: data.norms.patches }] }),
     vit.lines({ x: steps.slice(1), top: vit.nice(Math.max(...data.added.attention, ...data.added.MLP)), unit: "what a layer adds to it (mean length)", format: vit.tick,
       series: [{ name: "attention", points: data.added.attention }, { name: "MLP", points: data.added.MLP, tone: "plain" }] })));
+  const inside = vit.block(data, frame, { layer: () => layer, go: (to) => { slider.put(to); go(to); } });
+  card.append(inside, vit.written(data));
 
   const told = (token) => data.top[layer][token].map((label, i, most) => [data.labels[label], tops[(layer * (count + 1) + token) * most.length + i]]);
   let drawn = null;
@@ -61,6 +64,7 @@ vit.views.depth = (card, data, frame) => {
       nearText.textContent = count > 1 ? `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}` : "there is no other patch";
     }
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
+    inside.draw();
   }
   if (vit.state.after > layers) vit.set({ after: layers });
   fetch();

@@ -1,0 +1,85 @@
+"""Chapter 6 in a real browser, below: the strips of one layer follow layer and token, and equal a recomputation."""
+
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTForImageClassification, ViTImageProcessorPil
+
+from tests.browser import CHROMIUM, choose, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from vit_demo.chapters.scene import number
+from vit_demo.samples import SAMPLES
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+STRIPS = ".inside .strip"
+
+
+@pytest.fixture
+def block(page):
+    """Chapter 6 about sample 6, patch 9 chosen, after the last layer."""
+    choose(page, 6)
+    go(page, 6)
+    page.focus(".side .picture")
+    for key in ("Escape", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    page.fill(".card .slider input >> nth=0", "3")
+    settled(page, "patch 9 in layer 3")
+    return page
+
+
+def settled(page, place: str):
+    page.wait_for_selector(f".inside h3:text-is('Inside one layer: {place}')")
+    page.wait_for_function("!vit.frame.line.busy")
+
+
+def painted(page) -> list[str]:
+    return page.eval_on_selector_all(STRIPS, "strips => strips.map(strip => strip.toDataURL())")
+
+
+def test_strips_and_words_are_those_of_the_layer_and_token(block, folder):
+    model = ViTForImageClassification.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    inputs = ViTImageProcessorPil.from_pretrained(folder)(Image.open(SAMPLES[6][0]), return_tensors="pt")
+    with torch.no_grad():
+        hidden = torch.cat(model(**inputs, output_hidden_states=True).hidden_states)
+    before = painted(block)
+    assert len(before) == 8
+    block.click(".inside [role=radio]:text-is('CLS')")
+    settled(block, "CLS in layer 3")
+    block.fill(".inside .slider input", "2")
+    settled(block, "CLS in layer 2")
+    assert all(old != new for old, new in zip(before, painted(block), strict=True))
+    assert block.locator(STRIPS).first.get_attribute("aria-label").startswith(
+        f"CLS in layer 2, what comes in: 48 numbers, the largest ±{number(hidden[1, 0].abs().max().item())}, length {number(hidden[1, 0].norm().item())}")
+    assert f"length {number(hidden[2, 0].norm().item())}" in block.inner_text(".inside .step >> nth=7")
+    assert f"{number(hidden[1, 0].norm().item())} long" in block.inner_text(".inside [aria-live]")
+    assert block.inner_text("[data-live=leaving]").endswith(f"= {number(hidden[2, 0, 0].item(), 3)}")
+    assert "2 of 3" in block.inner_text(".card > .slider")  # both sliders are one
+    block.click(".inside [role=radio]:text-is('the chosen patch')")
+    settled(block, "patch 9 in layer 2")
+
+
+def test_before_the_first_layer_there_is_nothing_inside(block):
+    block.fill(".card > .slider input", "0")
+    settled(block, "patch 9 in layer 1")
+    assert "none yet" in block.inner_text(".card > .slider") and "1 of 3" in block.inner_text(".inside .slider")
+
+
+def test_pointing_asks_the_server_for_nothing(block):
+    asked = []
+    block.on("request", lambda request: asked.append(request.url))
+    box, before = block.locator(".card .picture").bounding_box(), painted(block)
+    for share in (0.1, 0.3, 0.5, 0.9):
+        block.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+    block.wait_for_timeout(400)
+    assert block.evaluate("vit.state.hover") == 63 and asked == [] and painted(block) == before
+    block.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.9 * box["height"])
+    settled(block, "patch 63 in layer 3")
+    assert asked and painted(block) != before
+    block.mouse.move(5, 5)
+
+
+def test_who_wrote_the_logit_sums_to_it(block):
+    cells = [float(text.replace("−", "-")) for text in block.locator(".written td.mono").all_inner_texts()]
+    assert len(cells) == 9 and sum(cells[:-1]) == pytest.approx(cells[-1], abs=0.04)
+    scaled = block.eval_on_selector_all(".written i", "bars => bars.map(bar => parseFloat(bar.style.width) * (bar.className ? -1 : 1))")
+    peak = max(map(abs, cells[:-1]))
+    assert scaled == pytest.approx([50 * cell / peak for cell in cells[:-1]], abs=1)
