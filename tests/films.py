@@ -25,9 +25,9 @@ def scaled(folder: Path, times: float, kind=torch.float32) -> ViTForImageClassif
     return made.to(kind)
 
 
-def run_of_training(folder: Path) -> Path:
+def run_of_training(folder: Path, **shape) -> Path:
     """A model with two snapshots as training leaves them: another one, and the model itself."""
-    save_model(folder)
+    save_model(folder, **shape)
     (folder / "metrics.json").write_text(json.dumps({"history": HISTORY}))
     scaled(folder, 0.3, torch.float16).save_pretrained(folder / "snapshots" / "epoch-001")
     scaled(folder, 1).save_pretrained(folder / "snapshots" / "epoch-002")

@@ -17,3 +17,10 @@ def save_model(folder: Path, size=(32, 32), patch=4, dtype=torch.float32, **sett
     ViTImageProcessorPil(size={"height": size[0], "width": size[1]}, image_mean=[0.4, 0.5, 0.6],
                          do_convert_rgb=True).save_pretrained(folder)
     return folder
+
+
+def where_it_lies(code: str, folder: Path) -> str:
+    """A snippet about a model of the reader's own, its first line put right as the reader has to."""
+    line, rest = code.split("\n", 1)
+    assert line == f'folder = "{folder.name}"  # where the model\'s folder lies on your machine'
+    return f"folder = {str(folder)!r}\n{rest}"

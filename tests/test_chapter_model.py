@@ -31,7 +31,7 @@ def scene(tmp_path):
 def test_what_training_measured_is_told(scene):
     told = scene({"test_accuracy": 0.8412, "confusion": COUNTS, "calibration": {"ece": 0.05, "bins": BINS}, "epochs": 30,
                   "seconds": 7200, "dataset": {"name": "uoft-cs/cifar10", "train_images": 50000}, "device": "CPU"})
-    assert "84.12\u00a0%" in told["story"] and "1,200" in told["story"]
+    assert "On test pictures that it had not learned from, it was right in <span class=\"mono\">84.12\u00a0%" in told["story"] and "1,200" in told["story"]
     assert told["data"]["confusion"] == {"labels": LABELS, "counts": COUNTS} and told["data"]["bins"] == BINS
     facts = dict(told["data"]["facts"])
     assert facts["training"] == "30 epochs, 120 minutes" and facts["learned from"] == "uoft-cs/cifar10, 50,000 pictures"
@@ -56,10 +56,16 @@ def test_what_evaluate_measured_is_told_and_no_more(scene):
     """The keys of `training.evaluate --output metrics.json`, beside a model of which nothing else is known."""
     told = scene({"accuracy": 0.8412, "split": "exam", "images": 1200, "accuracy_ci95": [0.82, 0.861], "dataset": "uoft-cs/cifar10", "seconds": 9.0,
                   "confusion": COUNTS, "calibration": {"ece": 0.05, "bins": BINS}})
-    assert "On exam pictures that it had not learned from, it was right in <span class=\"mono\">84.12\u00a0%" in told["story"]
+    assert "On exam pictures it was right in <span class=\"mono\">84.12\u00a0%" in told["story"]
     facts = dict(told["data"]["facts"])
     assert facts["accuracy"] == "84.12 % of the exam pictures, n = 1,200, 95 % interval 82.0 to 86.1 %"
     assert not {"started from", "training", "learned from"} & facts.keys()
+
+
+@pytest.mark.parametrize("split, vouched", [("train", False), ("test", True), ("validation", True)])
+def test_that_it_had_not_learned_from_them_is_said_where_it_is_known(scene, split, vouched):
+    told = scene({"accuracy": 0.99, "split": split})["story"]
+    assert f"On {split} pictures" in told and ("had not learned from" in told) == vouched
 
 
 @pytest.mark.parametrize("split", [None, 7, "<b>", "a" * 50])

@@ -3,16 +3,17 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from tests.models import LABELS, save_model
+from tests.models import LABELS, save_model, where_it_lies
 from tests.test_draw import unpack
-from vit_demo.chapters import CHAPTERS, tokens
-from vit_demo.chapters.scene import Look, a, number, percent
+from vit_demo.chapters import CHAPTERS, projection, tokens
+from vit_demo.chapters.scene import Look, a, number, percent, snippet
 from vit_demo.classifier import load
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
@@ -31,8 +32,7 @@ def look(request, tmp_path_factory):
 
 @pytest.fixture
 def beside(look, tmp_path, monkeypatch):
-    """A working folder in which the snippets' own paths lead to the model and the samples."""
-    os.symlink(look.classifier.files, tmp_path / look.classifier.name)
+    """A working folder in which the snippets' own paths lead to the samples."""
     os.symlink(ROOT / "vit_demo", tmp_path / "vit_demo")
     monkeypatch.chdir(tmp_path)
 
@@ -42,9 +42,22 @@ def test_a_snippet_reproduces_the_number(chapter, look, beside, capsys):
     scene = chapter.scene(look)
     for check in [scene["check"], *scene.get("also", [])]:
         space = {}
-        exec(compile(check["code"], "snippet", "exec"), space)
+        exec(compile(where_it_lies(check["code"], look.classifier.files), "snippet", "exec"), space)
         assert space["answer"] == pytest.approx(check["value"], abs=1e-5)
         assert str(space["answer"]) in capsys.readouterr().out
+
+
+def test_a_snippet_opens_the_bundled_model_and_one_of_the_hub_by_their_names(look):
+    assert 'from_pretrained(\n    "vit_demo/bundled", attn' in snippet(replace(look, classifier=load()), "") and "folder" not in snippet(replace(look, classifier=load()), "")
+    code = snippet(replace(look, classifier=replace(look.classifier, name="user/vit", revision="a1b2")), "")
+    assert 'from_pretrained(\n    "user/vit", revision="a1b2", attn' in code and "folder" not in code
+
+
+def test_the_projection_is_a_convolution_too(look):
+    scene = projection.scene(look)
+    assert f"stride {look.patch}" in re.sub("<[^>]*>", "", scene["story"])
+    assert f"conv2d(pixels, layer.weight, layer.bias, stride={look.patch})" in scene["also"][0]["code"]
+    assert scene["also"][0]["value"] == pytest.approx(scene["check"]["value"], abs=1e-5)
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.NAME)
@@ -151,3 +164,8 @@ def test_numbers_read_as_people_write_them():
 
 def test_percent_shows_what_matters():
     assert [percent(p).replace("\u00a0", " ") for p in (1, 0.9996, 0.31274, 0.0237, 0.00009, 0)] == ["100 %", "100 %", "31 %", "2.4 %", "< 0.1 %", "0 %"]
+
+
+@pytest.mark.parametrize("share, told", [(0.9951, "99.5 %"), (0.9994999999999999, "99.9 %"), (0.9995, "100 %"), (0.9949, "99 %"), (0.125, "13 %"), (0.0995, "10 %"), (0.0994, "9.9 %")])
+def test_only_what_is_all_but_certain_is_100_percent(share, told):
+    assert percent(share) == told.replace(" ", "\u00a0")

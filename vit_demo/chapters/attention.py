@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vit_demo.chapters.scene import Look, live, mono, percent, snippet
+from vit_demo.chapters.scene import Look, live, many, mono, percent, snippet
 from vit_demo.draw import pack
 from vit_demo.explain import attention as maths
 
@@ -16,7 +16,7 @@ SENT_WHOLE = 400_000  # weights; up to here all layers travel at once, beyond it
 
 def station(classifier) -> str:
     config = classifier.model.config
-    return f"{config.num_hidden_layers} layers × {config.num_attention_heads} heads"
+    return f"{many(config.num_hidden_layers, 'layer')} × {many(config.num_attention_heads, 'head')}"
 
 
 def scene(look: Look) -> dict:
@@ -91,10 +91,11 @@ with torch.no_grad():
     tokens = block.layernorm_before(hidden)
     query = block.attention.q_proj(tokens)[:, head * width:(head + 1) * width]
     key = block.attention.k_proj(tokens)[:, head * width:(head + 1) * width]
+least = torch.finfo(torch.float32).eps * max(query.norm(), key.norm()) + 1e-38  # what is narrower is one point, rounded
 query, key = query - query.mean(0), key - key.mean(0)
-balance = (key.norm() / query.norm()).sqrt()  # both clouds as wide as each other; no q·k changes
+balance = (key.norm().clamp(min=least) / query.norm().clamp(min=least)).sqrt()  # both clouds as wide as each other; no q·k changes
 strength = torch.linalg.svdvals(torch.cat([query * balance, key / balance])) ** 2
-answer = (strength[:2].sum() / strength.sum()).item()
+answer = (strength[:2].sum() / strength.sum().clamp(min=1e-38)).item()
 """
     return {"code": snippet(look, body), "value": share,
             "says": f"The share of variance that the plane of queries and keys shows, layer {layer + 1}, head {head + 1}: {percent(share)}."}

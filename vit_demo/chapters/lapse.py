@@ -134,7 +134,7 @@ def accuracy(metrics: dict, epoch: int) -> list | None:
 
 def check(look: Look, snapshot: Snapshot, step: dict) -> dict:
     source, best = look.classifier, look.ranked[0]
-    place = f'"{source.name}", revision="{snapshot.name}"' if source.origin else f'"{folder_of(source)}/snapshots/{snapshot.name}"'
+    place = f'"{source.name}", revision="{snapshot.name}"' if source.origin else folder_of(source, f"/snapshots/{snapshot.name}")
     body = f"""
 snapshot = ViTForImageClassification.from_pretrained({place}, dtype=torch.float32)
 with torch.no_grad():

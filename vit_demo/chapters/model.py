@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
-from vit_demo.chapters.scene import Look, earlier, mono, number, percent, snippet, whole
+from vit_demo.chapters.scene import Look, earlier, many, mono, number, percent, snippet, whole
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
 NAMED = re.compile(r"[\w-]{1,40}")  # a split
+HELD_OUT = ("test", "validation")  # splits that are not learned from
 MOST_CLASSES = 20  # a confusion matrix of more cannot be read
 
 
@@ -34,7 +35,7 @@ def scene(look: Look) -> dict:
                   f"{claim}. Whether such claims hold is exactly what a measurement would say. "
                   "<code>python -m training.evaluate</code> makes one.")
     else:
-        story += (f"On {split} pictures that it had not learned from, it was right in "
+        story += (f"On {split} pictures{' that it had not learned from,' if split in HELD_OUT else ''} it was right in "
                   f"{mono(percent(accuracy, exact=True))} of cases. ")
         story += (f"Here it claims: {claim}. " + (
             f"When it was about as sure on {split} pictures ({mono(whole(like['count']))} of them), it was right in "
@@ -45,7 +46,7 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
     width, layers = config.hidden_size, config.num_hidden_layers
     return {
         "story": story, "view": "model",
-        "equation": f"{layers} layers × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head "
+        "equation": f"{many(layers, 'layer')} × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head "
                     f"= <b>{whole(count)}</b> weights",
         "attempt": "find the pair of classes that it mixes up most, then walk through the samples of those classes: "
                    "would <em>you</em> have known?" if accuracy is not None else
@@ -68,7 +69,7 @@ def is_share(value) -> bool:
 
 def measured(metrics: dict) -> tuple[str, float | None]:
     """Which pictures it was measured on (a plain word), and its accuracy; a stranger's metrics.json may hold anything."""
-    for split in ("test", "validation"):
+    for split in HELD_OUT:
         if is_share(metrics.get(f"{split}_accuracy")):
             return split, metrics[f"{split}_accuracy"]
     accuracy, split = metrics.get("accuracy"), metrics.get("split")  # as training.evaluate writes them
@@ -104,7 +105,7 @@ def facts(look: Look) -> list[list[str]]:
     dataset = metrics.get("dataset") if isinstance(metrics.get("dataset"), dict) else {}
     known = [
         ["name", classifier.name + (f", revision {classifier.revision[:12]}" if classifier.revision else "")],
-        ["shape", f"{config.num_hidden_layers} layers, {config.num_attention_heads} heads, width {config.hidden_size}, "
+        ["shape", f"{many(config.num_hidden_layers, 'layer')}, {many(config.num_attention_heads, 'head')}, width {config.hidden_size}, "
                   f"{rows} × {cols} patches of {look.patch} px"],
         ["weights", whole(parameters(classifier))],
         ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures" + interval(metrics)],
@@ -128,7 +129,7 @@ def interval(metrics: dict) -> str:
 
 def taken(run: dict) -> str:
     epochs, seconds = (run.get(name) if isinstance(run.get(name), (int, float)) else None for name in ("epochs", "seconds"))
-    return ", ".join(([f"{epochs:g} epochs"] if epochs else []) + ([f"{number(seconds / 60, 0)} minutes"] if seconds else []))
+    return ", ".join(([many(f"{epochs:g}", "epoch")] if epochs else []) + ([many(number(seconds / 60, 0), "minute")] if seconds else []))
 
 
 def plain(value, longest: int = 120) -> str | None:

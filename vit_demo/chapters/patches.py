@@ -37,12 +37,12 @@ patch = pixels[0, :, row * size:(row + 1) * size, column * size:(column + 1) * s
 answer = patch.flatten()[0].item()  # its first number: red, top left
 """
     others = other_sizes(look)
+    near = min((size for size in others if size != patch), key=lambda size: abs(size - patch / 2), default=None)
     return {
         "story": story, "view": "patches",
         "equation": f"patch {live('patch')} = rows {live('rows')} , columns {live('columns')} &nbsp;→&nbsp; "
                     f"x = [{live('first', kind='')}, … ] &nbsp; {3 * patch * patch} numbers",
-        "attempt": "halve the patch side with the slider: about four times as many tokens, about sixteen times as many pairs. "
-                   "Then measure: does the time grow as the pairs do?" if len(others) > 1 else
+        "attempt": f"{price(look.config, near, count + 1)} Then measure: does the time grow as the pairs do?" if near else
                    "walk over the picture with the arrow keys, and watch the row of numbers. Which patches are nearly flat?",
         "data": {
             **pixels(look), "sizes": [size_row(look.config, size) for size in others],
@@ -50,6 +50,13 @@ answer = patch.flatten()[0].item()  # its first number: red, top left
         "check": {"code": snippet(look, body), "value": look.trace.patches[middle].flatten()[0].item(),
                   "says": f"The first of the {3 * patch * patch} numbers of patch {middle}."},
     }
+
+
+def price(config, size: int, tokens: int) -> str:
+    """What other patches would cost, beside so many tokens."""
+    other = cost.patch_count(config.image_size, size) + 1
+    return (f"choose patches of {size} px with the slider: {whole(other)} tokens instead of {whole(tokens)}, so, as pairs go with the "
+            f"square of the tokens, {whole(cost.token_pairs(other))} instead of {whole(cost.token_pairs(tokens))}.")
 
 
 def other_sizes(look: Look) -> list[int]:
@@ -67,7 +74,7 @@ def size_row(config, size: int) -> dict:
 
 
 def attention_share(config, size: int) -> float:
-    """Of all operations of a forward, the part that comparing tokens takes."""
+    """Of all operations of a forward, the part that comparing tokens and mixing their values takes."""
     operations = cost.flops(config, patch_size=size)
     return operations.attention / operations.total
 

@@ -1,6 +1,6 @@
 """Chapter 1: from the file to the numbers that the model is given."""
 
-from vit_demo.chapters.scene import Look, live, mono, percent, pixel_constants, pixels, sizes, snippet, whole
+from vit_demo.chapters.scene import MINUS, Look, live, mono, percent, pixel_constants, pixels, sizes, snippet, whole
 from vit_demo.draw import data_uri
 
 NAME = "picture"
@@ -15,23 +15,15 @@ def station(classifier) -> str:
 def scene(look: Look) -> dict:
     image, (height, width) = look.trace.image, look.size
     scale, mean, std = pixel_constants(look.classifier.processor)
-    resized = image.size != (width, height)
-    kept = height * width / (image.width * image.height)
-    squashed = abs(image.width * height / (image.height * width) - 1) > 0.02
-    cut = look.classifier.processor.do_center_crop
+    divisor = f"{1 / scale:.6g}"
     story = (
-        f"Your file has {mono(f'{image.width} × {image.height}')} pixels"
-        + (f"; the model was made for {mono(f'{width} × {height}')}, so the picture is resized first"
-           + (", and what lies outside of its middle is cut off. " if cut else (" and squashed into that shape" if squashed else "")
-              + (f", which leaves {mono(percent(kept))} of its pixels. " if kept < 1 else ". ")) if resized
-           else ", just what this model was made for. ")
-        + f"Each pixel is three numbers from 0 to 255, red, green and blue, that are divided by "
-        f"{mono(f'{1 / scale:.0f}')}, then shifted and stretched so that typical values lie around 0. "
+        f"Your file has {mono(f'{image.width} × {image.height}')} pixels{fitted(look)}. "
+        f"Each pixel is three numbers from 0 to 255, red, green and blue{changed(scale, mean, std, divisor)}. "
         f"These {mono(whole(3 * height * width))} numbers are all that the model ever knows of your picture.")
     row, column = (look.patch * place for place in divmod(look.middle, look.trace.grid[1]))  # where the chosen patch begins
     equation = (
-        f"x = (byte ÷ {1 / scale:.0f} − mean) ÷ std<br>"
-        f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {1 / scale:.0f} − {mean[0]:g}) ÷ {std[0]:g} = "
+        f"x = (byte ÷ {divisor} − mean) ÷ std<br>"
+        f"red of pixel {live('pixel', kind='')}: ({live('byte')} ÷ {divisor} − {mean[0]:g}) ÷ {std[0]:g} = "
         f"{live('value')}")
     body = f"""
 row, column = {row}, {column}
@@ -46,5 +38,31 @@ answer = pixels[0, 0, row, column].item()  # red
             "pixel": [row, column], **pixels(look),
         },
         "check": {"code": snippet(look, body), "value": look.trace.pixel_values[0, row, column].item(),
-                  "says": f"The red number of the pixel in row {row}, column {column}, after resizing and normalising."},
+                  "says": f"The red number of the pixel in row {row}, column {column}, as the model is given it."},
     }
+
+
+def fitted(look: Look) -> str:
+    """How the file came to the model's size; told from what its processor makes of this picture."""
+    image, (height, width) = look.trace.image, look.size
+    rows, cols = look.classifier.processor(
+        image, do_center_crop=False, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values.shape[2:]
+    cut, framed = rows > height or cols > width, rows < height or cols < width
+    done = [word for word, so in (
+        ("resized", (cols, rows) != image.size),
+        ("squashed into another shape", abs(image.width * rows / (image.height * cols) - 1) > 0.02),
+        ("cut down to its middle", cut), ("framed in black", framed)) if so]
+    if not done:
+        return ", just what this model was made for"
+    kept = height * width / (image.width * image.height)
+    left = "" if cut or framed or kept >= 1 else f", which leaves {mono(percent(kept))} of its pixels"
+    return (f"; the model was made for {mono(f'{width} × {height}')}, {'yet' if image.size == (width, height) else 'so'} the picture is "
+            f"{' and '.join(filter(None, (', '.join(done[:-1]), done[-1])))}{left}")
+
+
+def changed(scale: float, mean: list[float], std: list[float], divisor: str) -> str:
+    """What becomes of the bytes, and between which ends they lie then."""
+    done = [*([f"divided by {mono(divisor)}"] if scale != 1 else []), *(["shifted and stretched"] if any(mean) or set(std) != {1} else [])]
+    ends = [(byte * scale - m) / s + 0.0 for byte in (0, 255) for m, s in zip(mean, std, strict=True)]
+    low, high = (mono(f"{end:.3g}".replace("-", MINUS)) for end in (min(ends), max(ends)))
+    return f", that are {', then '.join(done)}, which leaves them between {low} and {high}" if done else ""

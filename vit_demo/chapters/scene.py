@@ -1,6 +1,8 @@
 """What a chapter is given (a Look) and the words and numbers it makes of it."""
 
+import json
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from html import escape
 from unicodedata import bidirectional
@@ -116,16 +118,16 @@ def pixels(look: Look) -> dict:
 
 
 def percent(share: float, exact: bool = False) -> str:
-    """At the precision that matters: 31 %, 2.4 %, < 0.1 %. The same rule as in web/vit.js. `exact`: 94.12 %."""
+    """At the precision that matters: 99.6 %, 31 %, 2.4 %, < 0.1 %. The same rule as in web/vit.js. `exact`: 94.12 %."""
+    value = 100 * share
     if exact:
-        return f"{100 * share:.2f}{SPACE}%"
-    if share >= 0.9995:
+        return f"{value:.2f}{SPACE}%"
+    if value >= 99.95:
         return f"100{SPACE}%"
-    if share >= 0.0995:
-        return f"{100 * share:.0f}{SPACE}%"
-    if share >= 0.0005:
-        return f"{100 * share:.1f}{SPACE}%"
-    return f"<{SPACE}0.1{SPACE}%" if share > 0 else f"0{SPACE}%"
+    if value >= 0.05:
+        step = Decimal(1) if 9.95 <= value < 99.5 else Decimal("0.1")
+        return f"{Decimal(value).quantize(step, ROUND_HALF_UP)}{SPACE}%"  # as toFixed rounds
+    return f"<{SPACE}0.1{SPACE}%" if value > 0 else f"0{SPACE}%"
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -148,6 +150,11 @@ def whole(value: int) -> str:
     return f"{value:,}"
 
 
+def many(count, what: str) -> str:
+    """1 layer, 2 layers."""
+    return f"{count} {what}{'' if str(count) == '1' else 's'}"
+
+
 def mono(text) -> str:
     return f'<span class="mono">{text}</span>'
 
@@ -158,6 +165,7 @@ def live(name: str, kind: str = "b") -> str:
     return f'<{tag} class="{tone}" data-live="{name}"></{tag}>'
 
 
+OWN = "folder"  # the variable that names a folder of which only its owner knows where it lies
 OPENING = """\
 import torch
 {opener}
@@ -174,14 +182,17 @@ pixels = processor(picture, return_tensors="pt").pixel_values
 def snippet(look: Look, body: str) -> str:
     """Plain transformers code that opens this model and this picture, then `body`, whose last value is `answer`."""
     source = look.classifier
-    model = f'"{source.name}", revision="{source.revision}"' if source.revision else f'"{folder_of(source)}"'
+    model = f'"{source.name}", revision="{source.revision}"' if source.revision else folder_of(source)
+    own = f"folder = {json.dumps(source.name, ensure_ascii=False)}  # where the model's folder lies on your machine\n" if model == OWN else ""
     if look.picture_file == UPLOAD:
         opener, picture = "from vit_demo.images import open_picture", f'open_picture("{UPLOAD}")  # upright, RGB, on white'
     else:
         opener, picture = "from PIL import Image", f'Image.open("{look.picture_file}").convert("RGB")'
-    return OPENING.format(model=model, opener=opener, picture=picture) + body.strip() + "\nprint(answer)\n"
+    return own + OPENING.format(model=model, opener=opener, picture=picture) + body.strip() + "\nprint(answer)\n"
 
 
-def folder_of(classifier: Classifier) -> str:
-    """Of a model that is not from the Hub, as a reader's own code names it."""
-    return f"vit_demo/{classifier.files.name}" if classifier.files.parent == BUNDLED.parent else classifier.name
+def folder_of(classifier: Classifier, inside: str = "") -> str:
+    """Of a model that is not from the Hub, and what lies in it, as a reader's own code names it."""
+    if classifier.files.parent == BUNDLED.parent:
+        return f'"vit_demo/{classifier.files.name}{inside}"'
+    return f'{OWN} + "{inside}"' if inside else OWN

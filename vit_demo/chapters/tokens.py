@@ -11,7 +11,7 @@ TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
 FEW = 4  # places; of fewer, their mean taken out, the cosines say nothing
-MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places
+MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places, and above 0
 SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
 
@@ -57,8 +57,11 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item(
 
 def alike(beside: float, anywhere: float) -> str:
     """What the mean cosines of neighbours and of any two places say."""
-    more = "" if beside - anywhere > MORE else "hardly more " if beside - anywhere > -MORE else "less "
-    return (f"Neighbours have vectors that are {more}alike{' than any two' if more else ''}: without what all places share, which tells "
+    if beside - anywhere > MORE:
+        are = "alike" if beside > MORE else "less unlike than any two"
+    else:
+        are = f"{'hardly more' if beside - anywhere > -MORE else 'less'} alike than any two"
+    return (f"Neighbours have vectors that are {are}: without what all places share, which tells "
             f"none from another, side by side their cosine is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. ")
 
 

@@ -1,4 +1,4 @@
-"""What attention costs: it compares every token with every token, so halving the patch side means 16 times the pairs.
+"""What attention costs: it compares every token with every token, so halving the patch side means about 16 times the pairs.
 
 For 224 px and 16 px patches: 196 patches, 197 tokens, 197^2 = 38,809 pairs, against 224^4 = 2,517,630,976 for pixels.
 Legend: S picture side, P patch side, N patches, T = N + 1 tokens, D width.

@@ -75,7 +75,7 @@ vit.lapse = (frame) => {
       told.textContent = `After epoch ${step.epoch} it says ${step.says}, ${percent(step.sure)}${step.says === label ? "" : `; ${label} has ${percent(step.p)}`}.${right}`;
       const [filters, , side] = step.seen.filters.shape, size = 3 * side * side;
       gallery.replaceChildren(...Array.from({ length: filters }, (_, i) => vit.bitmap(step.seen.filters.subarray(i * size, (i + 1) * size), side, side, `filter component ${i + 1}`)));
-      spread.textContent = `principal components; the first 8 hold ${percent(step.explained)} of the variance`;
+      spread.textContent = `principal components; the first ${Math.min(8, filters)} hold ${percent(step.explained)} of the variance`;
       if (step.seen.similarity) maps.paint(step.seen.similarity);
       maps.node.style.visibility = step.seen.similarity ? "" : "hidden";
       alike.textContent = `neighbours have cosine ${number(step.beside)} on average`;

@@ -42,7 +42,7 @@ vit.views.patches = (card, data, frame) => {
   card.append(h("div", { class: "row" },
     h("figure", {}, view.node, caption),
     h("figure", {}, h("h3", {}, "the chosen patch"), h("div", { class: "patchwork" }, close, channels),
-      h("h3", { class: "later" }, "laid out in a row, normalised: reds, greens, blues"), flat, scale)), data.sizes.length ? costs() : "");
+      h("h3", { class: "later" }, "laid out in a row, as the model is given it: reds, greens, blues"), flat, scale)), data.sizes.length ? costs() : "");
   vit.follow(card, draw);
 
   function costs() {
@@ -56,7 +56,7 @@ vit.views.patches = (card, data, frame) => {
       if (n <= 64) for (let i = 1; i < n; i++) d += `M0 ${i * step}H100M${i * step} 0V100`;
       drawing.replaceChildren(h("image", { href: data.src, width: 100, height: 100, class: "crisp" }), h("path", { class: "lines", d }));
       const rows = [["tokens", `${n}² + 1 = ${s.tokens.toLocaleString("en")}`], ["pairs to compare, a head and layer", s.pairs.toLocaleString("en")],
-        ["of all arithmetic, comparing takes", s.share]];
+        ["of all arithmetic, comparing and mixing take", s.share]];
       facts.replaceChildren(...rows.map(([name, value]) => h("tr", {}, h("td", {}, name), h("td", { class: "mono" }, value))));
     };
     const slider = vit.slider("patch side", { min: 0, max: sizes.length - 1, value: start, show: (i) => `${sizes[i].patch} px` }, show);

@@ -23,7 +23,7 @@ vit.views.picture = (card, data, frame) => {
         h("td", { class: "mono" }, Math.round(rgb[c])), h("td", { class: "mono" }, number(rgb[c] * data.scale, 3)),
         h("td", { class: "mono" }, number(value(c), 3))))));
     frame.say({ pixel: `row ${pixel[0]}, column ${pixel[1]}`, byte: Math.round(rgb[0]), value: number(value(0), 3) });
-    frame.recode(0, `row, column = ${pixel[0]}, ${pixel[1]}`, `The red number of the pixel in row ${pixel[0]}, column ${pixel[1]}, after resizing and normalising.`);
+    frame.recode(0, `row, column = ${pixel[0]}, ${pixel[1]}`, `The red number of the pixel in row ${pixel[0]}, column ${pixel[1]}, as the model is given it.`);
   }
   const move = (row, column) => { pixel = [(row + height) % height, (column + width) % width]; show(); };
   const pointed = (event) => {

@@ -1,6 +1,7 @@
 // Whose position is like whose? N maps of N cosines each, laid out as the places they belong to.
 (() => {
   const { h, number } = vit;
+  const ROUNDING = 16 * 2 ** -23; // of float32
   const SIDE = 840; // canvas pixels; shown smaller, so that it stays sharp on fine screens
 
   /** mosaic(rows, cols, alt, still) -> {node, paint(cosines (N,N))}. Pointing and walking are those of every picture. */
@@ -38,7 +39,8 @@
     for (let place = 0; place < count; place++) given(place).forEach((v, i) => { shared[i] += v / count; });
     const own = Array.from({ length: count }, (_, place) => Float64Array.from(given(place), (v, i) => v - shared[i]));
     const dot = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
-    const lengths = own.map((vector) => Math.hypot(...vector));
+    const length = (vector) => Math.sqrt(dot(vector, vector));
+    const lengths = own.map((vector, place) => (length(vector) > ROUNDING * length(given(place)) ? length(vector) : Infinity)); // like no other: 0
     return { all, of: (place) => Float32Array.from({ length: count }, (_, other) => dot(own[place], own[other]) / (lengths[place] * lengths[other])) };
   }
 
@@ -60,8 +62,9 @@
       large.paint(row, 1);
       Object.assign(mark.style, { left: `${(100 * c) / cols}%`, top: `${(100 * r) / rows}%`, width: `${100 / cols}%`, height: `${100 / rows}%` });
       title.textContent = `the position of patch ${place}, row ${r}, column ${c}`;
-      const right = cols > 1 ? row[c + 1 < cols ? place + 1 : place - 1] : 1, below = rows > 1 ? row[r + 1 < rows ? place + cols : place - cols] : 1;
-      text.textContent = `beside ${number(right)} · above or below ${number(below)} · far corner ${number(row[(r < rows / 2 ? count - cols : 0) + (c < cols / 2 ? cols - 1 : 0)])}`;
+      const corner = (r < rows / 2 ? count - cols : 0) + (c < cols / 2 ? cols - 1 : 0);
+      text.textContent = [cols > 1 && `beside ${number(row[c + 1 < cols ? place + 1 : place - 1])}`, rows > 1 && `above or below ${number(row[r + 1 < rows ? place + cols : place - cols])}`,
+        corner !== place && `far corner ${number(row[corner])}`].filter(Boolean).join(" · ");
     }
     box.addEventListener("pointermove", (event) => {
       const area = box.getBoundingClientRect();

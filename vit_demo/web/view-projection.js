@@ -29,6 +29,7 @@ vit.views.projection = (card, data, frame) => {
     marker.style.left = `calc(4px + (100% - 4px) * ${(filter + 0.5) / width})`;
     const terms = [0, 1, 2].map((i) => `${term(w[i])}·${term(x[i])}`).join(" + ");
     frame.recode(0, `row, column, size, filter = ${row}, ${column}, ${P}, ${filter}`, `What patch ${p} answers to filter ${filter}: ${number(value, 3)}, as Wx + b.`);
+    frame.recode(1, `row, column, filter = ${row}, ${column}, ${filter}`, `The same number, ${number(value, 3)}, as one of all those that a convolution gives.`);
     frame.say({ patch: p, filter, value: number(value, 3), index: `[${filter}]`, terms: `${terms} + … (${size} terms)`, bias: term(bias[filter], 3), result: number(value, 3) });
   }
 

@@ -86,7 +86,7 @@ vit.attentionMore = (data, frame, given) => {
       holder.replaceChildren(vit.lines({ x: [...Array(layers).keys()].map((l) => l + 1), top: vit.nice(Math.max(uniform, ...distances.flat()) || 1), level: { at: uniform, name: `everywhere alike: ${number(uniform, 1)}` }, unit: "layer (up: mean distance in pixels)", format: vit.tick, mark: layer + 1, height: 150,
         series: [...Array(heads).keys()].map((i) => ({ name: i === head ? `head ${i + 1}` : "", tone: i === head ? "strength" : "other", points: distances.map((l, layer) => ({ share: layer + 1, mean: l[i] })).filter(({ mean }) => mean !== null) })) }));
     };
-    return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right). A head far below the dashed line looks near itself, as the small filters of older networks must.", distances.flat().includes(null) ? " A head that gives all its weight to the class token looks at no patch and has no point." : ""), holder);
+    return h("figure", {}, h("p", { class: "quiet" }, "How far away the patches are that a patch looks at, weighted by attention (Dosovitskiy et al. 2021, Fig. 7 right, as the mean of many pictures; here it is this one alone). A head far below the dashed line looks near itself, as the small filters of older networks must.", distances.flat().includes(null) ? " A head that gives all its weight to the class token looks at no patch and has no point." : ""), holder);
   }
 
   function rollout() {

@@ -101,8 +101,11 @@ const vit = (() => {
     return (...given) => { last = given; paint(...given); };
   }
 
-  const percent = (p) => (p >= 0.9995 ? "100\u00a0%" : p >= 0.0995 ? `${(100 * p).toFixed(0)}\u00a0%`
-    : p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : p > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%");
+  /** As percent in chapters/scene.py: 100 % is for what is all but certain. */
+  const percent = (p) => {
+    const value = 100 * p, digits = value >= 9.95 && value < 99.5 ? 0 : 1;
+    return value >= 99.95 ? "100\u00a0%" : value >= 0.05 ? `${value.toFixed(digits)}\u00a0%` : value > 0 ? "<\u00a00.1\u00a0%" : "0\u00a0%";
+  };
   /** The largest of them, sign aside: of as many as there are, which a call with an argument for each cannot take. */
   const peak = (values) => values.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
   const number = (x, digits = 2) => { const text = x.toFixed(digits); return text.replace("-", +text ? "−" : ""); };
