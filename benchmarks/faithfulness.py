@@ -35,6 +35,7 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="dataset with a train and a test split: a folder, or an id on the Hub")
     parser.add_argument("--model", help="model folder (default: the bundled model)")
     parser.add_argument("--pictures", type=int, default=500, help="how many of each split (default: %(default)s)")
+    parser.add_argument("--maps", nargs="+", choices=list(METHODS), default=list(METHODS), help="only these maps; those of an earlier run stay in --rows, --output and beside the model (default: all)")
     parser.add_argument("--steps", type=int, help="points of a curve (default: one a patch)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--rows", type=Path, help="file that keeps each picture's numbers; run again to go on after a stop")
@@ -43,18 +44,18 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def measure(classifier, image, row: int, steps: int | None, batch: int) -> dict:
-    """A picture -> {"seconds": {map: s}, removal: {map: [insertion area, deletion area]}}"""
+def measure(classifier, image, row: int, names: list[str], steps: int | None, batch: int) -> dict:
+    """A picture -> {"seconds": {map: s}, removal: {map: [insertion area, deletion area]}} of the named maps and a random one"""
     model = classifier.viewing
     pixel_values = classifier.pixel_values([image]).to(model.device)
     with torch.no_grad():
         predicted = classifier.model(pixel_values).logits[0].argmax().item()
     wanted, maps, seconds = target(model, predicted), {}, {}
-    for name, method in METHODS.items():
+    for name in names:
         start = time.perf_counter()
-        maps[name] = method.map(model, pixel_values, wanted).cpu()
+        maps[name] = METHODS[name].map(model, pixel_values, wanted).cpu()
         seconds[name] = round(time.perf_counter() - start, 4)
-    maps[RANDOM] = random_map(len(maps[DEFAULT]), seed=row)
+    maps[RANDOM] = random_map(len(maps[names[0]]), seed=row)
     embeddings = embed(classifier.model, pixel_values)
     stacked = torch.stack(list(maps.values())).to(model.device)
     measured = {"seconds": seconds}
@@ -76,7 +77,15 @@ def kept_rows(path: Path | None, conditions: dict) -> dict[str, dict]:
         raise UserError(f"{path} holds the rows of another model, data or setting: give a new file, or delete it")
     whole = [line for line in lines if line.endswith("\n")]  # a stop may have cut the last one short
     path.write_text("".join([first, *whole]))
-    return dict(json.loads(line) for line in whole)
+    kept: dict[str, dict] = {}
+    for key, found in map(json.loads, whole):
+        kept[key] = merged(kept.get(key, {}), found)
+    return kept
+
+
+def merged(earlier: dict, found: dict) -> dict:
+    """Numbers of a picture's maps, and of more of them."""
+    return {part: {**earlier.get(part, {}), **found[part]} for part in found}
 
 
 def run(args: argparse.Namespace, classifier, dataset, split: str, kept: dict[str, dict]) -> list[dict]:
@@ -88,12 +97,14 @@ def run(args: argparse.Namespace, classifier, dataset, split: str, kept: dict[st
     chosen = order[: args.pictures].tolist()
     for done, row in enumerate(chosen):
         key = f"{split}/{row}"
-        if key not in kept:
+        missing = [name for name in args.maps if name not in kept.get(key, {}).get("seconds", {})]
+        if missing:
             image = open_picture(picture(dataset[split][row][column]))
-            kept[key] = measure(classifier, image, row, args.steps, batch)
+            found = measure(classifier, image, row, missing, args.steps, batch)
+            kept[key] = merged(kept.get(key, {}), found)
             if args.rows:
                 with args.rows.open("a") as file:
-                    file.write(json.dumps([key, kept[key]]) + "\n")
+                    file.write(json.dumps([key, found]) + "\n")
         rows.append(kept[key])
         print(f"\r{split} {done + 1}/{len(chosen)}, {time.monotonic() - start:.0f} s", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
@@ -105,11 +116,11 @@ def picture(cell):
     return cell["bytes"] if isinstance(cell, dict) else cell
 
 
-def summary(rows: list[dict]) -> dict[str, dict]:
+def summary(rows: list[dict], names: list[str]) -> dict[str, dict]:
     """Rows of one split -> for each map its mean areas, their difference and interval, over all removals and for each."""
-    areas = {name: torch.tensor([[row[removal][name] for removal in REMOVALS] for row in rows]) for name in rows[0]["drop"]}
+    areas = {name: torch.tensor([[row[removal][name] for removal in REMOVALS] for row in rows]) for name in names}
     return {name: {**numbers(area.mean(dim=1)), **{removal: numbers(area[:, i]) for i, removal in enumerate(REMOVALS)},
-                   "seconds": round(sum(row["seconds"].get(name, 0) for row in rows) / len(rows), 4)}
+                   "seconds": round(sum(row["seconds"].get(name, 0) for row in rows) / len(rows), 4), "pictures": len(rows)}
             for name, area in areas.items()}
 
 
@@ -142,21 +153,34 @@ def main(argv: list[str] | None = None) -> dict:
                   "transformers": transformers.__version__, "fingerprint": fingerprint(classifier.model)}
     kept = kept_rows(args.rows, conditions)
     train, test = (run(args, classifier, dataset, split, kept) for split in ("train", "test"))
-    on_train, on_test = summary(train), summary(test)
-    chosen = max(METHODS, key=lambda name: on_train[name]["difference"])
+    names = [*args.maps, *([RANDOM] if args.maps == list(METHODS) else [])]  # the random one is that of the whole run
+    on_train, on_test = summary(train, names), summary(test, names)
+    before = earlier(args.output, conditions)
+    all_on_train = {**before.get("train", {}), **on_train}
+    chosen = max((name for name in METHODS if name in all_on_train), key=lambda name: all_on_train[name]["difference"])
     for name, row in sorted(on_test.items(), key=lambda item: -item[1]["difference"]):
         print(f"{name:21}" + "".join(f"  {key} {row[key]:.3f}" for key in ("insertion", "deletion", "difference"))
               + "  95 % [{:.3f}, {:.3f}]".format(*row["ci95"]) + f"  {row['seconds']:.2f} s")
     print(f"best on the training pictures: {chosen}; shipped as default: {DEFAULT}")
     if args.output:
-        leads = {name: lead(test, chosen, name) for name in on_test if name != chosen}
-        told = {"conditions": {**conditions, "pictures": args.pictures}, "chosen_on_train": chosen, "shipped_default": DEFAULT,
-                "test": on_test, "train": on_train, "chosen_minus_other_ci95": leads}
+        leads = {name: lead(test, chosen, name) for name in names if name != chosen and all(chosen in row["drop"] for row in test)}
+        told = {"conditions": {**conditions, "pictures": args.pictures}, **before, "chosen_on_train": chosen, "shipped_default": DEFAULT,
+                "test": {**before.get("test", {}), **on_test}, "train": all_on_train,
+                "chosen_minus_other_ci95": {**before.get("chosen_minus_other_ci95", {}), **leads}}
         args.output.write_text(json.dumps(told, indent=1) + "\n")
     if args.beside:
-        (classifier.files / FAITHFULNESS_FILE).write_text(json.dumps({"pictures": args.pictures, "conditions": conditions, "chosen_on_train": chosen, "test": on_test}, indent=1) + "\n")
+        file = classifier.files / FAITHFULNESS_FILE
+        told = earlier(file, conditions)
+        told = {"pictures": args.pictures, "conditions": conditions, **told, "chosen_on_train": chosen, "test": {**told.get("test", {}), **on_test}}
+        file.write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(on_test))
     return on_test
+
+
+def earlier(file: Path | None, conditions: dict) -> dict:
+    """What the file holds of a run under the same conditions, whose maps may be more than those of this one."""
+    told = json.loads(file.read_text()) if file is not None and file.exists() else {}
+    return told if conditions.items() <= told.get("conditions", {}).items() else {}
 
 
 def fingerprint(model) -> str:

@@ -52,6 +52,21 @@ def test_a_stopped_run_goes_on_where_it_was(data, tmp_path):
         assert {k: v for k, v in whole[name].items() if k != "seconds"} == {k: v for k, v in again[name].items() if k != "seconds"}
 
 
+def test_a_map_that_changed_is_measured_anew_without_the_others(data, tmp_path):
+    model, rows, output = save_tiny_model(tmp_path / "model"), tmp_path / "rows.jsonl", tmp_path / "result.json"
+    keep = ["--rows", str(rows), "--output", str(output), "--beside"]
+    whole = run(data, model, *keep[2:])
+    run(data, model, "--maps", "presence", *keep)
+    alone = main(["--data", str(data), "--model", str(model), "--pictures", "1", "--maps", "shapley", *keep])
+    assert set(alone) == {"shapley"} and alone["shapley"]["pictures"] == 1
+    for file in (output, model / "faithfulness.json"):
+        told = json.loads(file.read_text())["test"]
+        assert set(told) == set(whole) and told["shapley"] == alone["shapley"] and told["chefer"] == whole["chefer"]
+        assert {k: v for k, v in told["presence"].items() if k != "seconds"} == {k: v for k, v in whole["presence"].items() if k != "seconds"}
+    leads = json.loads(output.read_text())["chosen_minus_other_ci95"]
+    assert set(leads) == set(whole) - {json.loads(output.read_text())["chosen_on_train"]}
+
+
 def test_rows_of_another_model_are_refused(data, tmp_path):
     rows = tmp_path / "rows.jsonl"
     run(data, save_tiny_model(tmp_path / "model"), "--rows", str(rows))

@@ -18,6 +18,7 @@ from vit_demo.chapters import decision
 from vit_demo.chapters.experiments import DUEL
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import rollout
+from vit_demo.explain.attribution import Attribution
 from vit_demo.explain.faithfulness import curves, random_map
 from vit_demo.explain.methods import METHODS
 from vit_demo.explain.relevance import target
@@ -76,7 +77,11 @@ def test_each_map_is_shown_with_its_own_score(page, model, traced, name):
     page.select_option("select[aria-label=method]", name)
     page.wait_for_selector(f'.card .quiet:has-text("{method.title}:"):has-text("Faithfulness on this picture")')
     pixel_values = traced.pixel_values[None]
-    found = method.map(model, pixel_values, target(model, best))
+    found = METHODS[name].find(model, pixel_values, target(model, best))
+    if isinstance(found, Attribution):
+        found, whole = found.patches, found
+        assert f"The patches sum to {number(whole.change + whole.gap)}; the logit changes by {number(whole.change)} from" in page.inner_text(".card")
+        assert whole.draws is None or f"Estimated from {whole.draws:,} draws" in page.inner_text(".card")
     told = page.inner_text(".card")
     assert f"patch {chosen_patch(page)}: {number(found[chosen_patch(page)].item(), 3)}" in told and method.says in told and method.unit in told
     drawn = curves(model, embed(model, pixel_values), torch.stack([found, random_map(64)]), best, steps=16)
@@ -93,11 +98,11 @@ def test_the_map_that_comes_next_says_how_far_it_is(page, monkeypatch):
             progress(share, 10)
             time.sleep(0.1)
         assert {METHODS["gradcam"]: first, METHODS["chefer"]: second}[method].wait(20)
-        return method.map(model, pixel_values, wanted)
+        return method.find(model, pixel_values, wanted)
 
     go(page, 7)
     page.wait_for_selector(".card .quiet:has-text('Faithfulness on this picture')")
-    monkeypatch.setattr(decision, "heat_map", held)
+    monkeypatch.setattr(decision, "attribution", held)
     page.select_option("select[aria-label=method]", "gradcam")
     page.select_option("select[aria-label=method]", "chefer")
     first.set()
@@ -175,7 +180,7 @@ def test_the_erase_game_counts_what_was_found_and_not_what_was_shown(page, folde
     counts = shares.argmax().item() == best and shares[best].item() >= goal
     assert f"Your fewest that still count: {32 if counts else 64}" in page.inner_text(".result")
     page.click("text=reveal the map's choice")
-    page.wait_for_selector(".card .quiet:has-text('by chance it would be 33\u00a0%')")
+    page.wait_for_selector(".card .quiet:has-text('by chance it would be 34\u00a0%')")  # the mean of 32 of 64; the share of the mean would be 33
     needed = int(re.search(r"By its order, (\d+) patch", page.inner_text(".card")).group(1))
     page.wait_for_selector(f".result:has-text('with {needed} of 64 patches')")
     assert page.locator(".card .rings rect").count() == 32

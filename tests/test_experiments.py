@@ -1,6 +1,7 @@
 """The experiments of chapter 8 against what they claim to do."""
 
 import json
+from math import comb
 
 import pytest
 import torch
@@ -43,7 +44,8 @@ def test_the_revealed_patches_are_enough(look):
     again = last(look, what="erase", kept=reply["order"])
     assert again["top"][0][0] == look.classifier.labels[look.ranked[0]] and len(reply["order"]) == reply["needed"]
     assert again["p"] >= experiments.scene(look)["data"]["goal"] and 0 <= reply["overlap"] <= 1
-    assert reply["by_chance"] == 3 / (2 * 64 - 3)
+    shared = [comb(3, x) * comb(61, 3 - x) / comb(64, 3) for x in range(4)]
+    assert reply["by_chance"] == pytest.approx(sum(p * x / (6 - x) for x, p in enumerate(shared)))
 
 
 def test_the_erase_game_is_not_won_without_any_patch(look):
@@ -116,8 +118,8 @@ def test_the_page_shows_how_true_the_maps_are(look, tmp_path):
     beside = with_extras(tmp_path, look)
     row = {"difference": 0.9, "ci95": [0.8, 1], "drop": {"difference": 0.5, "ci95": [0.4, 0.6]}}  # the page drops patches, so that is what it compares with
     file = beside.classifier.files / "faithfulness.json"
-    file.write_text(json.dumps({"pictures": 3, "test": {"presence": row, "random": {"drop": {"difference": 0, "ci95": [-0.1, 0.1]}}, "no map": row}}))
-    shown = {"model": "model", "pictures": 3, "scores": {"presence": [0.5, 0.4, 0.6], "random": [0.0, -0.1, 0.1]}}
+    file.write_text(json.dumps({"pictures": 3, "test": {"presence": row, "shapley": {**row, "pictures": 2}, "random": {"drop": {"difference": 0, "ci95": [-0.1, 0.1]}}, "no map": row}}))
+    shown = {"model": "model", "scores": {"presence": [0.5, 0.4, 0.6, 3], "shapley": [0.5, 0.4, 0.6, 2], "random": [0.0, -0.1, 0.1, 3]}}
     assert decision.scene(beside)["data"]["measured"] == experiments.scene(beside)["data"]["measured"] == shown
 
 

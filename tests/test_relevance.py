@@ -8,8 +8,13 @@ from tests.explain_models import SHAPES, model, outputs, pixels
 from vit_demo.explain.attention import rollout
 from vit_demo.explain.patches import patchify
 from vit_demo.explain.relevance import (
-    attention_map, cdam_map, chefer_map, gradcam_map, integrated_gradients, integrated_map, rollout_map, target,
+    attention_map, cdam_map, chefer_map, gradcam_map, integrated_gradients, integrated_patches, rollout_map, target,
 )
+
+
+def integrated_map(*given):
+    return integrated_patches(*given).patches
+
 
 BY_GRADIENT = [chefer_map, gradcam_map, cdam_map, integrated_map]
 SIGNED = [gradcam_map, cdam_map, integrated_map]

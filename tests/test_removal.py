@@ -4,10 +4,11 @@ from math import comb
 import pytest
 import torch
 from torch.testing import assert_close
+from transformers import ViTConfig
 
 from tests.explain_models import SHAPES, model, outputs, pixels, random_vit
 from vit_demo.explain.relevance import target
-from vit_demo.explain.removal import occlusion_map, shapley_map
+from vit_demo.explain.removal import draws_for, occlusion_map, shapley_values
 from vit_demo.explain.tokens import embed, logits_keeping
 
 
@@ -35,10 +36,10 @@ def test_occlusion_is_the_fall_when_one_patch_hides(name):
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapley_values_add_up_to_the_change(name):
     wanted = target(model(name), 1)
-    found = shapley_map(model(name), pixels(name), wanted, trials=64)
+    found = shapley_values(model(name), pixels(name), wanted, draws=64).patches
     assert_close(found.sum(), alone_and_whole(name, wanted), atol=1e-3, rtol=1e-3)
-    assert torch.equal(found, shapley_map(model(name), pixels(name), wanted, trials=64))
-    assert not torch.equal(found, shapley_map(model(name), pixels(name), wanted, trials=64, seed=1))
+    assert torch.equal(found, shapley_values(model(name), pixels(name), wanted, draws=64).patches)
+    assert not torch.equal(found, shapley_values(model(name), pixels(name), wanted, draws=64, seed=1).patches)
 
 
 def test_shapley_values_are_those_of_all_orders():
@@ -51,13 +52,13 @@ def test_shapley_values_are_those_of_all_orders():
     value = dict(zip(sets, (logits_keeping(vit, embed(vit, picture), keep) @ wanted).tolist(), strict=True))
     exact = torch.tensor([
         sum((value[s | {p}] - value[s]) / (6 * comb(5, len(s))) for s in sets if p not in s) for p in range(6)])
-    found = shapley_map(vit, picture, wanted, trials=8192, batch=512)
+    found = shapley_values(vit, picture, wanted, draws=8192, batch=512).patches
     assert_close(found, exact, atol=0.01 * exact.abs().max().item(), rtol=0)
 
 
 def test_progress_reaches_the_end():
     seen = []
-    shapley_map(model("32/4"), pixels("32/4"), target(model("32/4"), 1), trials=62, progress=lambda *d: seen.append(d))
+    shapley_values(model("32/4"), pixels("32/4"), target(model("32/4"), 1), draws=62, progress=lambda *d: seen.append(d))
     assert seen == [(32, 64), (64, 64)]
 
 
@@ -67,4 +68,22 @@ def test_one_patch_alone_is_worth_all_the_change():
     tokens = one.vit.embeddings(picture)
     nothing, everything = logits_keeping(one, tokens, torch.tensor([[False], [True]])) @ target
     assert_close(everything, one(picture).logits[0] @ target, atol=1e-4, rtol=0)
-    assert_close(shapley_map(one, picture, target), (everything - nothing)[None])
+    assert_close(shapley_values(one, picture, target).patches, (everything - nothing)[None])
+
+
+def test_an_estimate_of_shapley_values_knows_how_sure_it_is():
+    """What it says another estimate would agree to is what other estimates agree to."""
+    vit, picture, wanted = model("32/4"), pixels("32/4"), target(model("32/4"), 1)
+    for draws, sure in ((128, False), (4096, True)):
+        several = [shapley_values(vit, picture, wanted, draws=draws, seed=seed, batch=512) for seed in range(4)]
+        agreed = torch.corrcoef(torch.stack([found.patches for found in several]))
+        between = agreed[~torch.eye(4, dtype=torch.bool)].mean().item()
+        told = sum(found.agreement for found in several) / 4
+        assert abs(told - between) < 0.15 and (between > 0.8) == sure
+        assert {found.draws for found in several} == {draws}
+
+
+def test_the_larger_a_model_the_fewer_draws_within_bounds():
+    assert draws_for(ViTConfig()) == 512  # ViT-B/16 at 224 px
+    small = draws_for(ViTConfig(image_size=32, patch_size=4, hidden_size=192, num_hidden_layers=6, num_attention_heads=3, intermediate_size=768, num_labels=10))
+    assert 2000 < small <= 4096 and small % 2 == 0

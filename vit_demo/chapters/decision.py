@@ -7,9 +7,10 @@ import torch
 
 from vit_demo.chapters.extras import extras, map_scores
 from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet
-from vit_demo.chapters.work import heat_map, told
+from vit_demo.chapters.work import attribution, told
 from vit_demo.draw import pack
 from vit_demo.explain import uncertainty
+from vit_demo.explain.attribution import Attribution, patches_of
 from vit_demo.explain.faithfulness import curves, random_map
 from vit_demo.explain.methods import DEFAULT, METHODS, opening
 from vit_demo.explain.relevance import target
@@ -30,11 +31,13 @@ def scene(look: Look) -> dict:
     p = look.probabilities[first].item()
     none = energy(look)
     odds = math.exp(min((logits[first] - logits[second]).item(), 50))
+    compared = (f"The logit of {look.label(first)} is {mono(number(logits[first].item()))}, that of {look.label(second)} "
+                f"{mono(number(logits[second].item()))}: {look.label(first)} is {about(odds)} times as likely."
+                if len(labels) > 1 else f"With one class alone, {look.label(first)}, its share is 1 whatever the picture.")
     story = (
-        f"In the end the class token alone is read: {mono(len(labels))} weighted sums of its numbers, one for each class, the "
-        f"logits. Softmax makes shares of them that sum to 1: e to the power of each, divided by all together. "
-        f"The logit of {look.label(first)} is {mono(number(logits[first].item()))}, that of {look.label(second)} "
-        f"{mono(number(logits[second].item()))}: {look.label(first)} is {about(odds)} times as likely.")
+        f"In the end the class token alone is read, after a last LayerNorm: {mono(len(labels))} weighted {'sums' if len(labels) > 1 else 'sum'} "
+        f"of its numbers and a bias, one for each class, the logits. Softmax makes shares of them that sum to 1: e to the power of each, "
+        f"divided by all together. {compared}")
     body = f"""
 with torch.no_grad():
     logits = model(pixels).logits[0]
@@ -44,8 +47,8 @@ answer = logits.softmax(-1)[{first}].item()
         "story": story, "view": "decision",
         "equation": f"p({look.label(first)}) = e^({live('logit')} ÷ {live('temperature', kind='')}) ÷ Σ e^(logit ÷ "
                     f"{live('temperature', kind='')}) = {live('p')}",
-        "attempt": f"ask “why {look.label(first)}, not {look.label(second)}?” above. "
-                   "Then raise the temperature: the order stays, only the confidence goes.",
+        "attempt": (f"ask “why {look.label(first)}, not {look.label(second)}?” above. " if len(labels) > 1 else "")
+                   + "Raise the temperature: the order stays, only the confidence goes.",
         "data": {
             **look.shown, "none": none, "none_says": none_of_them(none), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method), method.unit, method.by_class] for name, method in METHODS.items()],
@@ -62,6 +65,15 @@ def about(odds: float) -> str:
 
 def described(method) -> str:
     return f"{method.title}: {method.says} ({method.source})."
+
+
+def sums(found, start: str, of: str) -> str:
+    """What the shares should sum to, and do; how sure an estimate of them is. Nothing of maps that are no shares."""
+    if not isinstance(found, Attribution):
+        return ""
+    told = f"The patches sum to {number(found.change + found.gap)}; the {of} changes by {number(found.change)} from {start} to the whole picture."
+    return told if found.draws is None else (
+        f"{told} Estimated from {found.draws:,} draws: by its two halves, another such estimate would agree with it to {number(found.agreement)} (correlation; 1 is the same map).")
 
 
 def none_of_them(found: dict | None) -> str:
@@ -93,11 +105,13 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
 
     def work(progress) -> dict:
         pixel_values = look.trace.pixel_values[None]
-        scores = heat_map(method, look.model, pixel_values, target(look.model, wanted, against), progress)
+        found = attribution(method, look.model, pixel_values, target(look.model, wanted, against), progress)
+        scores = patches_of(found)
         progress(9, 10)
         maps = torch.stack([scores, random_map(len(scores))])
         drawn = curves(look.model, embed(look.model, pixel_values), maps, wanted, against, steps=16)
         return {"values": pack(scores), "signed": method.signed, "method": name,
+                "sums": sums(found, method.start, "logit" if against is None else "difference of the two logits"),
                 "score": drawn.score.tolist(), "shares": drawn.shares.tolist(),
                 "insertion": drawn.insertion.tolist(), "deletion": drawn.deletion.tolist()}
 

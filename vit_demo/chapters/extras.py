@@ -45,7 +45,7 @@ def _read(file: Path, shape: tuple[int, int], classes: int) -> dict[str, Tensor]
 
 
 def map_scores(classifier) -> dict:
-    """{"model", "pictures", "scores": {map: [insertion - deletion area, its 95 % interval's ends]}} of test pictures, patches
+    """{"model", "scores": {map: [insertion - deletion area, its 95 % interval's ends, of how many pictures]}} of test pictures, patches
     dropped as on the page: this model's where somebody measured them, otherwise the bundled model's."""
     return _scores(classifier.files / FAITHFULNESS_FILE, classifier.name) or _scores(BUNDLED / FAITHFULNESS_FILE, "bundled")
 
@@ -57,8 +57,8 @@ def _scores(file: Path, model: str) -> dict:
             return {}
         told = json.loads(file.read_bytes())
         dropped = {name: row["drop"] for name, row in told["test"].items() if name in METHODS or name == RANDOM}
-        scores = {name: [float(row["difference"]), *map(float, row["ci95"])] for name, row in dropped.items()}
-        found = {"model": called(model), "pictures": int(told["pictures"]), "scores": scores}
+        scores = {name: [float(row["difference"]), *map(float, row["ci95"]), int(told["test"][name].get("pictures", told["pictures"]))] for name, row in dropped.items()}
+        found = {"model": called(model), "scores": scores}
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
         return {}
-    return found if RANDOM in scores and all(len(row) == 3 for row in scores.values()) else {}
+    return found if RANDOM in scores and all(len(row) == 4 for row in scores.values()) else {}

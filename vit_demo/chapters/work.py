@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from vit_demo.errors import Stopped
+from vit_demo.explain.attribution import Attribution, patches_of
 from vit_demo.explain.methods import Method
 
 
@@ -43,6 +44,11 @@ def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Eve
         stop.set()
 
 
-def heat_map(method: Method, model, pixel_values: Tensor, wanted: Tensor, progress: Callable[[int, int], None]) -> Tensor:
-    """(N,); methods that take long say how far they are."""
-    return method.map(model, pixel_values, wanted, **({"progress": progress} if method.slow else {}))
+def attribution(method: Method, model, pixel_values: Tensor, wanted: Tensor, progress: Callable[[int, int], None]) -> Tensor | Attribution:
+    """A map, with what it knows about itself; methods that take long say how far they are."""
+    return method.find(model, pixel_values, wanted, **({"progress": progress} if method.slow else {}))
+
+
+def heat_map(*given) -> Tensor:
+    """(N,) of an attribution."""
+    return patches_of(attribution(*given))

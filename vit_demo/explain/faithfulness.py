@@ -112,8 +112,13 @@ def overlap(marked: Tensor, scores: Tensor) -> float:
 
 
 def overlap_by_chance(marked: int, count: int) -> float:
-    """The overlap of two random choices of as many patches, whose common part has marked²/count on average."""
-    return marked / (2 * count - marked)
+    """The mean overlap of two random choices of `marked` from `count` patches: how many they share is hypergeometric."""
+    def log_choices(n: int, k: Tensor) -> Tensor:
+        return torch.lgamma(torch.tensor(n + 1.0, dtype=torch.double)) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+
+    shared = torch.arange(max(0, 2 * marked - count), marked + 1, dtype=torch.double)
+    chance = (log_choices(marked, shared) + log_choices(count - marked, marked - shared) - log_choices(count, torch.tensor(float(marked), dtype=torch.double))).exp()
+    return (chance * shared / (2 * marked - shared).clamp(min=1)).sum().item()
 
 
 def bootstrap_interval(values: Tensor, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:

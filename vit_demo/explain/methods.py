@@ -5,23 +5,29 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vit_demo.explain.attribution import Attribution, patches_of
 from vit_demo.explain.cost import flops
-from vit_demo.explain.presence import presence_map
-from vit_demo.explain.relevance import attention_map, cdam_map, chefer_map, gradcam_map, integrated_map, rollout_map
-from vit_demo.explain.removal import occlusion_map, shapley_map
+from vit_demo.explain.presence import integrated_presence
+from vit_demo.explain.relevance import attention_map, cdam_map, chefer_map, gradcam_map, integrated_patches, rollout_map
+from vit_demo.explain.removal import occlusion_map, shapley_values
 
 
 class Method(NamedTuple):
     """A heat map and what one must know to show it."""
 
-    map: Callable[..., Tensor]  # (model, pixel_values (1,C,S,S), target (K,)) -> (N,); slow ones also take progress=
+    find: Callable[..., Tensor | Attribution]  # (model, pixel_values (1,C,S,S), target (K,)) -> (N,), perhaps with more about it
     title: str
     says: str  # what it does, in half a sentence
     source: str
     unit: str
     signed: bool  # numbers below 0 speak against the target
     by_class: bool  # follows the target; otherwise the same for every class
-    slow: bool  # many forwards
+    slow: bool  # many forwards; such a one also takes progress=
+    start: str = ""  # of shares that sum to a change: where it begins
+
+    def map(self, *given, **more) -> Tensor:
+        """(N,) alone."""
+        return patches_of(self.find(*given, **more))
 
 
 LOGIT = "change of the logit"
@@ -36,14 +42,14 @@ METHODS = {
                       "Selvaraju et al. 2017, arXiv:1610.02391", "token × mean gradient", True, True, False),
     "cdam": Method(cdam_map, "Class-discriminative attention", "each token of the last layer times its own gradient",
                    "Brocki et al. 2023, arXiv:2312.02364", "token × gradient", True, True, False),
-    "integrated gradients": Method(integrated_map, "Integrated gradients", "the picture is faded in from the mean colour, and each pixel's share of the change summed up",
-                                   "Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True),
+    "integrated gradients": Method(integrated_patches, "Integrated gradients", "the picture is faded in from the colour that the processor makes 0, and each pixel's share of the change summed up",
+                                   "Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True, "that colour alone"),
     "occlusion": Method(occlusion_map, "Drop one patch", "what the class loses when this patch alone is dropped",
                         "after Zeiler & Fergus 2013, arXiv:1311.2901", LOGIT, True, True, True),
-    "shapley": Method(shapley_map, "Shapley values", "what a patch adds on average, when patches come in random orders",
-                      "Lundberg & Lee 2017, arXiv:1705.07874", LOGIT, True, True, True),
-    "presence": Method(presence_map, "Integrated presence", "all patches are faded in together, from dropped to fully looked at, and each one's share of the change summed up",
-                       "this app, after Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True),
+    "shapley": Method(shapley_values, "Shapley values", "what a patch adds on average, when patches come in random orders; estimated",
+                      "Lundberg & Lee 2017, arXiv:1705.07874", LOGIT, True, True, True, "no patches"),
+    "presence": Method(integrated_presence, "Integrated presence", "all patches are faded in together, from dropped to fully looked at, and each one's share of the change summed up",
+                       "this app, after Sundararajan et al. 2017, arXiv:1703.01365", LOGIT, True, True, True, "no patches"),
 }
 
 RANDOM = "random"  # the order that every map must beat

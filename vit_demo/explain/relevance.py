@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vit_demo.explain.attention import rollout
+from vit_demo.explain.attribution import Attribution
 from vit_demo.explain.patches import model_grid
 from vit_demo.explain.quadrature import gauss_legendre
 from vit_demo.explain.tokens import Progress, embed, head
@@ -110,7 +111,7 @@ def integrated_gradients(
     batch: int = 4,
     progress: Progress | None = None,
 ) -> IntegratedGradients:
-    """Sundararajan et al. 2017, arXiv:1703.01365, Gauss-Legendre. baseline (1,C,S,S): the mean colour (0) unless given."""
+    """Sundararajan et al. 2017, arXiv:1703.01365, Gauss-Legendre. baseline (1,C,S,S): the colour that the processor makes 0, unless given."""
     baseline = torch.zeros_like(pixel_values) if baseline is None else baseline
     difference = (pixel_values - baseline).detach()
     total = torch.zeros_like(difference[0])
@@ -131,6 +132,7 @@ def integrated_gradients(
     return IntegratedGradients(pixels, patches, after - before, pixels.sum().item() - (after - before))
 
 
-def integrated_map(model, pixel_values: Tensor, target: Tensor, progress: Progress | None = None) -> Tensor:
-    """Integrated gradients summed in each patch. (N,), signed."""
-    return integrated_gradients(model, pixel_values, target, progress=progress).patches
+def integrated_patches(model, pixel_values: Tensor, target: Tensor, progress: Progress | None = None) -> Attribution:
+    """Integrated gradients summed in each patch."""
+    found = integrated_gradients(model, pixel_values, target, progress=progress)
+    return Attribution(found.patches, found.change, found.gap)

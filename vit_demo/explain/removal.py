@@ -9,7 +9,12 @@ Legend: M trials, T = N + 1 tokens, N patches, D width, K classes.
 import torch
 from torch import Tensor
 
+from vit_demo.explain.attribution import Attribution
+from vit_demo.explain.cost import flops
 from vit_demo.explain.tokens import Progress, embed, logits_keeping
+
+LEAST_DRAWS, MOST_DRAWS = 512, 4096  # of Shapley values
+MOST_WORK = 1e12  # operations: some seconds on two CPU cores
 
 
 @torch.no_grad()
@@ -36,36 +41,51 @@ def _random_keeps(count: int, trials: int, seed: int) -> Tensor:
     return torch.stack([keep, ~keep], dim=1).flatten(0, 1)
 
 
+def draws_for(config) -> int:
+    """As many as MOST_WORK allows, an even number, within bounds."""
+    return int(min(max(MOST_WORK / flops(config).total, LEAST_DRAWS), MOST_DRAWS)) // 2 * 2
+
+
 @torch.no_grad()
-def shapley_map(
+def shapley_values(
     model,
     pixel_values: Tensor,
     target: Tensor,
-    trials: int = 512,
+    draws: int | None = None,
     seed: int = 0,
     batch: int = 32,
     progress: Progress | None = None,
-) -> Tensor:
+) -> Attribution:
     """Shapley values of the patches, estimated: KernelSHAP (Lundberg & Lee 2017, arXiv:1705.07874) with paired sets
-    (Covert & Lee 2021, arXiv:2012.01536). `trials` + 2 forwards. (N,), signed.
+    (Covert & Lee 2021, arXiv:2012.01536). `draws` + 2 forwards, as many as the model's size allows unless given.
 
-    The values sum to the target on all patches minus the target on none. Where trials are few for the number of
-    patches, a ridge pulls the values together.
+    The values sum to the target on all patches minus the target on none. Where draws are few for the number of
+    patches, a ridge pulls the values together. How sure they are is told by their two halves: r between estimates from half
+    the draws each is 2r / (1 + r) between estimates from all (Spearman 1910; Brown 1910).
     """
     embeddings = embed(model, pixel_values)
     count, device = embeddings.shape[1] - 1, embeddings.device
-    if count == 1:
-        nothing, everything = logits_keeping(model, embeddings, torch.tensor([[False], [True]], device=device)) @ target
-        return (everything - nothing)[None]
-    keep = _random_keeps(count, trials, seed).to(device)
     ends = torch.tensor([[False], [True]], device=device).expand(-1, count)
+    if count == 1:
+        nothing, everything = logits_keeping(model, embeddings, ends) @ target
+        return Attribution((everything - nothing)[None], (everything - nothing).item(), 0.0)
+    draws = draws or draws_for(model.config)
+    keep = _random_keeps(count, draws, seed).to(device)
     scores = (logits_keeping(model, embeddings, torch.cat([ends, keep]), batch, progress) @ target).double()
     nothing, everything, scores = scores[0], scores[1], scores[2:]
-    share = (everything - nothing) / count
-    present = keep.double()
-    rest = scores - nothing - present.sum(dim=1) * share  # what equal shares do not explain
-    gram = present.T @ present / trials
-    gram += torch.eye(count, dtype=gram.dtype, device=device) * (count / trials) * gram.diagonal().mean() / 4
-    moments = torch.stack([present.T @ rest / trials, torch.ones_like(present[0])], dim=1)
+    change, half = everything - nothing, draws // 4 * 2
+    values, one, other = (_solved(keep[part].double(), scores[part] - nothing, change) for part in (slice(None), slice(half), slice(half, None)))
+    r = torch.corrcoef(torch.stack([one, other]))[0, 1].clamp(0, 1).nan_to_num().item()
+    return Attribution(values.to(target.dtype), change.item(), (values.sum() - change).item(), draws, 2 * r / (1 + r))
+
+
+def _solved(present: Tensor, scores: Tensor, change: Tensor) -> Tensor:
+    """(M,N) who was there, (M,) target above that of none -> (N,) values that sum to `change` and explain the scores best."""
+    draws, count = present.shape
+    share = change / count
+    rest = scores - present.sum(dim=1) * share  # what equal shares do not explain
+    gram = present.T @ present / draws
+    gram += torch.eye(count, dtype=gram.dtype, device=gram.device) * (count / draws) * gram.diagonal().mean() / 4
+    moments = torch.stack([present.T @ rest / draws, torch.ones_like(present[0])], dim=1)
     solved, ones = torch.linalg.solve(gram, moments).unbind(dim=1)
-    return (share + solved - ones * solved.sum() / ones.sum()).to(target.dtype)
+    return share + solved - ones * solved.sum() / ones.sum()

@@ -28,10 +28,10 @@ vit.views.decision = (card, data, frame) => {
   const caption = h("figcaption", { class: "mono" }), note = h("p", { class: "quiet" }), bar = vit.bar(), plot = h("div", { class: "twin" });
   const method = (name) => { const [, , about, unit, byClass] = data.methods.find(([other]) => other === name); return { about, unit, byClass }; };
   const measured = ({ method: name, wanted, against }) => {
-    const { model, pictures, scores } = data.measured;
+    const { model, scores } = data.measured;
     if (!scores?.[name] || wanted !== data.order[0] || against >= 0) return ""; // they were measured for the answer that was given
     const told = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
-    return ` On average over ${pictures} test pictures of ${model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
+    return ` On average over ${scores[name][3]} test pictures of ${model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
   };
   let values = null;
 
@@ -53,7 +53,7 @@ vit.views.decision = (card, data, frame) => {
       const line = (name, points, tone) => ({ name, points, tone });
       const chart = (unit, which) => vit.lines({ x: reply.shares, shares: true, top: 1, unit, height: 96, series: [line("this map", which[0], "strength"), line("random", which[1], "random")] });
       plot.replaceChildren(chart(`insertion: ${said(question)} with the best share of the patches only`, reply.insertion), chart(`deletion: ${said(question)} with the best share taken away`, reply.deletion));
-      note.textContent = `${about} Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(question)}`;
+      note.textContent = `${about} ${reply.sums && `${reply.sums} `}Faithfulness on this picture (insertion − deletion area, patches dropped): ${number(reply.score[0])}; one random order gets ${number(reply.score[1])}.${measured(question)}`;
       draw();
     });
   }

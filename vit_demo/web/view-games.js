@@ -47,10 +47,10 @@ vit.games.heads = (stage, data, frame) => {
 vit.games.duel = (stage, data, frame) => {
   const { h, number, percent } = vit;
   const average = () => {
-    const { model, pictures, scores } = data.measured;
+    const { model, scores } = data.measured;
     if (!scores) return "";
     const rows = data.duel.filter(([name]) => scores[name]).sort((a, b) => scores[b[0]][0] - scores[a[0]][0]);
-    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${pictures} test pictures, patches dropped, of ${model}`),
+    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${scores.random[3]} test pictures, patches dropped, of ${model}`),
       h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval"].map((text) => h("th", { scope: "col" }, text)))),
         h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`].map((text) => h("td", { class: "mono" }, text)))))));
   };
