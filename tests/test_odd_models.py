@@ -67,7 +67,7 @@ def test_every_chapter_has_its_numbers_and_gives_them_again(chapter, look, tmp_p
 
 
 @pytest.mark.parametrize("number, asked", [
-    (4, {"what": "jigsaw"}), (4, {"what": "curve"}), (5, {"what": "rollout"}), (6, {"what": "block", "layer": 1, "token": 0}), *((7, {"what": "map", "method": name}) for name in ("presence", "shapley", "occlusion", "gradcam")),
+    (4, {"what": "jigsaw"}), (4, {"what": "curve"}), (4, {"what": "resize"}), (5, {"what": "rollout"}), (6, {"what": "block", "layer": 1, "token": 0}), *((7, {"what": "map", "method": name}) for name in ("presence", "shapley", "occlusion", "gradcam")),
     (8, {"what": "erase", "kept": []}), (8, {"what": "reveal", "kept": [0]}), (8, {"what": "each"}),
 ])
 def test_what_is_asked_of_them_is_answered(look, number, asked):

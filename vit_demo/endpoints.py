@@ -40,7 +40,8 @@ class Endpoints:
 
     def answer(self, picture: bytes | None, chapter: float | None = 7, question: dict | None = None) -> dict:
         """What a chapter computes only when it is asked. question: 2 {"what": "time"}; 4 {"what": "jigsaw", "share",
-        "seed", "positions"} or "curve"; 5 {"what": "look", "layer", "token"} or "rollout" with "fusion", "discard";
+        "seed", "positions"}, "curve", or "resize" with "size" (the longer side in pixels, one that the scene lists), "patch";
+        5 {"what": "look", "layer", "token"} or "rollout" with "fusion", "discard";
         6 {"what": "cosines", "layer"} or "block" with "layer" from 1, "token"; 7 {"what": "map", "wanted", "against",
         "method"}, classes by name or number: what in the picture speaks for a class, one value a patch in reading order;
         8 "erase" or "reveal" with "kept", "heads" with "off", "each", "duel", "nearest" with "layer"; 9 {"what": "lapse",

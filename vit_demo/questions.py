@@ -4,7 +4,7 @@ anybody's program: one that is not understood gets a line that says what would b
 from collections.abc import Callable
 from types import ModuleType
 
-from vit_demo.chapters import CHAPTERS, attention, decision, depth, experiments, model, patches, tokens
+from vit_demo.chapters import CHAPTERS, attention, decision, depth, experiments, model, patches, resize, tokens
 from vit_demo.chapters.scene import Look
 from vit_demo.checks import is_number, is_whole, shown
 from vit_demo.errors import UserError
@@ -44,6 +44,10 @@ def another_class(look: Look, value: object) -> object:
     return -1 if value == -1 else a_class(look, value)  # -1: any other
 
 
+def a_size(look: Look, value: object) -> object:
+    return value if is_whole(value) and value in resize.sizes(look) else None
+
+
 def list_of(check: Check) -> Check:
     def checked(look: Look, values: object) -> object:
         if not isinstance(values, list) or len(values) > 10_000:
@@ -70,7 +74,8 @@ a_patch = between(0, lambda look: len(look.trace.patches) - 1)
 # chapter -> what -> its further words. The first is meant where none is named.
 ASKED: dict[ModuleType, dict[str, dict[str, Check]]] = {
     patches: {"time": {}},
-    tokens: {"jigsaw": {"share": share(), "seed": between(0, lambda look: 10 ** 9), "positions": one_of(POSITIONS)}, "curve": {}},
+    tokens: {"jigsaw": {"share": share(), "seed": between(0, lambda look: 10 ** 9), "positions": one_of(POSITIONS)}, "curve": {},
+             "resize": {"size": a_size, "patch": a_patch}},
     attention: {"look": {"layer": between(0, lambda look: layers(look) - 1), "token": between(0, lambda look: len(look.trace.patches))},
                 "rollout": {"fusion": one_of(FUSIONS), "discard": share(0.95)}},
     depth: {"cosines": {"layer": between(0, layers)},

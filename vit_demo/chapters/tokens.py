@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from vit_demo.chapters import resize
 from vit_demo.chapters.scene import Look, earlier, live, mono, number, sizes, snippet
 from vit_demo.draw import pack
 from vit_demo.explain import embeddings, positions
@@ -10,7 +11,6 @@ NAME = "CLS + positions"
 TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
-FEW = 4  # places; of fewer, their mean taken out, the cosines say nothing
 MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places, and above 0
 SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
@@ -29,7 +29,7 @@ def scene(look: Look) -> dict:
         f"Attention sees a bag of tokens, without any order, so each place in the grid has a vector of {mono(width)} "
         f"numbers, which is simply added to the patch that lies there. In front comes one more token, the class token (CLS): it belongs "
         f"to no patch, starts the same for every picture, and collects what is needed for the answer. "
-        f"{alike(beside, anywhere) if rows * cols >= FEW else ''}{origin(look.classifier.metrics)}")
+        f"{alike(beside, anywhere) if rows * cols >= positions.FEW else ''}{origin(look.classifier.metrics)}")
     body = f"""
 positions = model.vit.embeddings.position_embeddings[0, 1:]
 positions = torch.nn.functional.normalize(positions - positions.mean(dim=0), dim=-1)
@@ -37,6 +37,7 @@ grid = positions.reshape({rows}, {cols}, -1)
 right, below = (grid[:, :-1] * grid[:, 1:]).sum(-1), (grid[:-1] * grid[1:]).sum(-1)
 answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item()
 """
+    resized = resize.begun(look)
     return {
         "story": story, "view": "tokens",
         "equation": f"token {live('token')} = {live('x', kind='')} + <span class=\"p\">{live('place', kind='w')}</span> = "
@@ -48,8 +49,9 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item(
             "patches": pack(made.patches, "u16"), "positions": pack(made.positions, "u16"), "cls": pack(made.cls[0], "f32"),
             "similarity": pack(similarity, "u16") if similarity.numel() <= SENT_WHOLE else None,
             "best": look.classifier.labels[look.ranked[0]], "confidence": look.probabilities[look.ranked[0]].item(),
-            "shares": SHARES,
+            "shares": SHARES, "resize": resized,
         },
+        "also": [resize.check(look, resized["now"])] if resized else [],
         "check": {"code": snippet(look, body), "value": beside,
                   "says": f"The mean cosine between the position vectors of neighbouring places, their common mean taken out: {number(beside, 3)}."},
     }
@@ -75,7 +77,8 @@ def origin(metrics: dict) -> str:
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
-    """A jigsaw: the patches in another order. Or the curve of confidence against the share that is shuffled."""
+    """A jigsaw: the patches in another order. Or the curve of confidence against the share that is shuffled. Or the
+    positions of a picture of another size."""
     patches, best = look.trace.patch_embeddings, look.ranked[0]
     if question.get("what") == "curve":
         points = []
@@ -83,6 +86,9 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
             curve = positions.shuffle_curve(look.model, patches, best, [share], 1 if share == 0 else SEEDS)[:, 0]
             points.append({"share": share, "mean": curve.mean().item(), "low": curve.min().item(), "high": curve.max().item()})
             yield {"curve": points, "progress": len(points) / len(SHARES)}
+        return
+    if question.get("what") == "resize":
+        yield resize.resized(look, question.get("size"), question.get("patch"))
         return
     share = min(max(float(question.get("share", 1)), 0), 1)
     seed, how = int(question.get("seed", 0)) % 10_000, question.get("positions", "stay")

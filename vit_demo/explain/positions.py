@@ -8,21 +8,28 @@ Legend: N patches, T = N + 1 tokens, D width, K classes.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 from vit_demo.explain.tokens import classify
 
+FEW = 4  # places; of fewer, their mean taken out, the cosines say nothing
 
-def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre).
+
+def directions(positions: Tensor) -> Tensor:
+    """Position vectors (T,D), CLS first -> (N,D) of length 1: their products are the cosines of places.
 
     The mean of all places is taken out first: it tells none from another, and could as well lie in the projection's bias.
     A place of which nothing but rounding is left is like no other: 0.
     """
     own = positions[1:] - positions[1:].mean(dim=0)
     rounding = 16 * torch.finfo(own.dtype).eps * positions[1:].norm(dim=-1, keepdim=True)
-    directions = normalize(torch.where(own.norm(dim=-1, keepdim=True) > rounding, own, 0), dim=-1)
-    return (directions @ directions.T).reshape(*grid, *grid)
+    return normalize(torch.where(own.norm(dim=-1, keepdim=True) > rounding, own, 0), dim=-1)
+
+
+def position_similarity(positions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Position vectors (T,D), CLS first -> cosines (rows,cols,rows,cols): [r,c] compared with every place (Fig. 7 centre)."""
+    own = directions(positions)
+    return (own @ own.T).reshape(*grid, *grid)
 
 
 def neighbour_similarity(similarity: Tensor) -> tuple[float, float]:
@@ -34,6 +41,31 @@ def neighbour_similarity(similarity: Tensor) -> tuple[float, float]:
         return 0.0, 0.0
     count = len(cosines)
     return beside.mean().item(), ((cosines.sum() - cosines.trace()) / (count * (count - 1))).item()
+
+
+def interpolated(positions: Tensor, grid: tuple[int, int], other: tuple[int, int]) -> Tensor:
+    """Position vectors (T,D) of a grid, CLS first -> those of another grid of places, as fine-tuning at another picture size
+    begins with them: stretched bicubically (arXiv:2010.11929, section 3.2), CLS's own as it was.
+
+    The same numbers as ViTEmbeddings.interpolate_pos_encoding gives, which knows square grids only.
+    """
+    laid = positions[1:].reshape(1, *grid, -1).permute(0, 3, 1, 2)
+    return torch.cat([positions[:1], interpolate(laid, size=other, mode="bicubic")[0].flatten(1).T])
+
+
+def place_on(patch: int, grid: tuple[int, int], other: tuple[int, int]) -> int:
+    """The place of another grid, laid over the same picture, in which the middle of a patch lies."""
+    row, col = divmod(patch, grid[1])
+    return (2 * row + 1) * other[0] // (2 * grid[0]) * other[1] + (2 * col + 1) * other[1] // (2 * grid[1])
+
+
+def seen_from(positions: Tensor, grid: tuple[int, int], place: int) -> tuple[Tensor, float]:
+    """Position vectors (T,D), CLS first -> cosines (rows,cols) of one place with all, and the mean cosine of neighbours, as
+    `neighbour_similarity` has it: without the cosines of all with all, which for large grids are too many."""
+    own = directions(positions)
+    laid = own.reshape(*grid, -1)
+    beside = torch.cat([(laid[:, :-1] * laid[:, 1:]).sum(-1).flatten(), (laid[:-1] * laid[1:]).sum(-1).flatten()])
+    return (own @ own[place]).reshape(grid), beside.mean().item() if len(beside) else 0.0
 
 
 def shuffled_order(count: int, share: float, seed: int = 0) -> Tensor:

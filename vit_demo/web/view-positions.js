@@ -44,40 +44,91 @@
     return { all, of: (place) => Float32Array.from({ length: count }, (_, other) => dot(own[place], own[other]) / (lengths[place] * lengths[other])) };
   }
 
-  /** Chapter 4: the mosaic, and one map of it enlarged. */
-  vit.positions = (data, vectors) => {
-    const { rows, cols } = data, count = rows * cols, { all, of } = cosines(data, vectors);
-    const large = vit.thumb(rows, cols, 32), title = h("h3", { "aria-live": "polite" }), text = h("figcaption", { class: "mono" }), pointed = h("figcaption", { class: "mono" });
-    large.classList.add("large");
-    const scale = vit.scale("cosine");
+  /** One map, large, in parts: the cosines of a place with all others, in words those with some, and with the one pointed at. */
+  function enlarged() {
+    const scale = vit.scale("cosine"), text = h("figcaption", { class: "mono" }), pointed = h("figcaption", { class: "mono" });
     scale.classList.add("both");
     scale.ends("−1", "1");
-    let shown = null;
-    const mark = h("i", { class: "mark" }), box = h("div", { class: "marked-map" }, large, mark);
-    function draw() {
-      const place = vit.active();
-      if (place === shown || place >= count) return;
-      shown = place;
-      const row = of(place), { row: r, column: c } = vit.where(place);
-      large.paint(row, 1);
+    const mark = h("i", { class: "mark" }), box = h("div", { class: "marked-map" }, mark);
+    let now = {};
+    function paint(row, place, rows, cols) {
+      const count = rows * cols, [r, c] = [Math.floor(place / cols), place % cols];
+      if (now.rows !== rows || now.cols !== cols) {
+        const map = vit.thumb(rows, cols, Math.max(2, Math.min(32, Math.floor(SIDE / Math.max(rows, cols)))));
+        map.classList.add("large");
+        box.replaceChildren(map, mark);
+      }
+      now = { row, rows, cols };
+      box.firstChild.paint(row, 1);
       Object.assign(mark.style, { left: `${(100 * c) / cols}%`, top: `${(100 * r) / rows}%`, width: `${100 / cols}%`, height: `${100 / rows}%` });
-      title.textContent = `the position of patch ${place}, row ${r}, column ${c}`;
       const corner = (r < rows / 2 ? count - cols : 0) + (c < cols / 2 ? cols - 1 : 0);
       text.textContent = [cols > 1 && `beside ${number(row[c + 1 < cols ? place + 1 : place - 1])}`, rows > 1 && `above or below ${number(row[r + 1 < rows ? place + cols : place - cols])}`,
         corner !== place && `far corner ${number(row[corner])}`].filter(Boolean).join(" · ");
     }
     box.addEventListener("pointermove", (event) => {
-      const area = box.getBoundingClientRect();
+      const area = box.getBoundingClientRect(), { row, rows, cols } = now;
       const [c, r] = [Math.floor(((event.clientX - area.left) / area.width) * cols), Math.floor(((event.clientY - area.top) / area.height) * rows)];
-      if (c >= 0 && c < cols && r >= 0 && r < rows) pointed.textContent = `to row ${r}, column ${c}: ${number(of(shown)[r * cols + c])}`;
+      if (c >= 0 && c < cols && r >= 0 && r < rows) pointed.textContent = `to row ${r}, column ${c}: ${number(row[r * cols + c])}`;
     });
     box.addEventListener("pointerleave", () => { pointed.textContent = ""; });
+    return { parts: [box, scale, text, pointed], paint };
+  }
+
+  /** Chapter 4: the mosaic, and one map of it enlarged. */
+  vit.positions = (data, vectors) => {
+    const { rows, cols } = data, count = rows * cols, { all, of } = cosines(data, vectors);
+    const title = h("h3", { "aria-live": "polite" }), large = enlarged();
+    let shown = null;
+    function draw() {
+      const place = vit.active();
+      if (place === shown || place >= count) return;
+      shown = place;
+      const { row, column } = vit.where(place);
+      large.paint(of(place), place, rows, cols);
+      title.textContent = `the position of patch ${place}, row ${row}, column ${column}`;
+    }
     const whole = all ? vit.mosaic(rows, cols, "Position similarity: at each place a small map of how alike its position vector is to that of every place") : null;
     whole?.paint(all);
     const node = h("div", { class: "below" }, h("h3", {}, "Whose position is like whose? (Dosovitskiy et al. 2021, Fig. 7 centre)"),
       h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place, once what they all share is taken out? Point at one to see it large.`
         : `${count} maps of ${count} cells are too many to draw at once: here is the one of the chosen patch. What all position vectors share is taken out.`),
-      h("div", { class: "wide-row" }, whole ? h("figure", {}, whole.node) : null, h("figure", {}, title, box, scale, text, pointed)));
+      h("div", { class: "wide-row" }, whole ? h("figure", {}, whole.node) : null, h("figure", {}, title, large.parts)));
+    vit.follow(node, draw);
+    return node;
+  };
+
+  /** Below: the same positions, interpolated by the server for a picture of another size, seen from where the chosen patch lies. */
+  vit.resized = ({ sizes, own, now }, frame) => {
+    const opened = (reply) => ({ ...reply, cosines: vit.unpack(reply.cosines) });
+    let here = opened(now), wanted = here, at = sizes.findIndex(({ size }) => size === here.size), drawn = null;
+    const map = enlarged(), title = h("h3"), says = h("p", { "aria-live": "polite" });
+    const slider = vit.slider("picture size", { min: 0, max: sizes.length - 1, value: at, show: (i) => `${sizes[i].text}${i === own ? ", its own" : ""}` }, (i) => { at = i; draw(); });
+    slider.querySelector("input").setAttribute("list", "own-size");
+    slider.append(h("datalist", { id: "own-size" }, h("option", { value: own })));
+
+    /** Another size or patch comes when it is chosen, not when a patch is pointed at. */
+    function fetch() {
+      const { size } = sizes[at], { patch } = vit.state;
+      const same = (reply) => reply.size === size && reply.patch === patch;
+      if (same(here) || (same(wanted) && frame.line.busy)) return;
+      wanted = { size, patch };
+      frame.ask({ what: "resize", ...wanted }, (reply) => { here = opened(reply); draw(); });
+    }
+
+    function draw() {
+      fetch();
+      if (drawn === here) return;
+      drawn = here;
+      const { grid: [rows, cols], place, patch, cosines } = here;
+      map.paint(cosines, place, rows, cols);
+      title.textContent = `where patch ${patch} lies, row ${Math.floor(place / cols)}, column ${place % cols}`;
+      if (says.textContent !== here.says) says.textContent = here.says;
+      frame.recode(1, `rows, cols = ${rows}, ${cols}  # the new grid`, here.check);
+    }
+    const node = h("div", { class: "below resized" }, h("h3", {}, "And for a picture of another size?"),
+      h("div", { class: "wide-row" }, h("div", {}, h("p", { class: "quiet" }, "It is cut into more or fewer patches of the same side, and for those places no position was learned. Fine-tuning at "
+        + "another size therefore begins with the grid of position vectors interpolated, bicubically (Dosovitskiy et al. 2021, section 3.2). What all share is taken out here as above."), slider, says),
+      h("figure", {}, title, map.parts)));
     vit.follow(node, draw);
     return node;
   };

@@ -26,7 +26,7 @@ vit.views.tokens = (card, data, frame) => {
       h("h3", { class: "later" }, "in front: CLS + position = token 0"), line("CLS", strip(cls, "cls", "the class token")), line("position 0", strip(first, "position", "the class token's position")),
       line("token 0", strip(cls.map((v, i) => v + first[i]), "cls", "token 0")),
       h("p", { class: "quiet later" }, `A vector is drawn as a strip of cells, ${width > 192 ? "192 of them, " : ""}blue above 0 and vermilion below, full colour from ±${number(top)} on: the same strip as in the chapter before.`))),
-  vit.positions(data, positions), jigsaw());
+  vit.positions(data, positions), data.resize ? vit.resized(data.resize, frame) : "", jigsaw());
   vit.follow(card, draw);
 
   function jigsaw() {
