@@ -269,7 +269,7 @@ def test_resuming_with_the_same_pictures_in_another_order_is_refused(tmp_path, q
     dataset, output = parquet_dataset(tmp_path / "data", train=20, test=3), tmp_path / "run"
     main(flags(dataset, output, "--validation-images", "4"))
     for number, order in enumerate([[*reversed(range(16)), 16, 17, 18, 19], [*range(16), 17, 16, 18, 19]]):  # to learn from, to choose on
-        with pytest.raises(UserError, match="in another order, or other --validation-images at its end: bring the rows back as they were") as refusal:
+        with pytest.raises(UserError, match="in another order, or other ones to choose on: bring the rows back as they were") as refusal:
             main(again(output, "--dataset", str(reordered(dataset, tmp_path / str(number), order))))
         assert "\n" not in str(refusal.value)
     state = checkpoint.newest_complete(output / "state")

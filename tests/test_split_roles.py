@@ -32,6 +32,9 @@ def data(names: str) -> dict:
     ("train validation", {"validation_images": 2}, (None, None, "held_out")),
     ("train validation", {"train_split": "validation"}, (None, None, "held_out")),
     ("train validation test", {"keep": "best", "early_stopping": 1}, ("test", "validation", "test")),
+    ("train validation test", {"validation_split": "none"}, ("test", None, "test")),
+    ("train validation", {"validation_split": "none"}, (None, None, "held_out")),
+    ("train validation extra test", {"validation_split": "extra"}, ("test", "extra", "test")),
 ])
 def test_the_role_of_each_split(names, settings, roles):
     assert split_roles(TrainConfig(dataset="x", **settings), data(names)) == roles
@@ -46,10 +49,14 @@ def test_pretraining_holds_out_what_a_fine_tune_does_and_reads_no_other_split(na
 
 
 @pytest.mark.parametrize("names, settings, told", [
-    ("train test", {"keep": "best"}, "^--keep best needs --validation-images: pictures to choose on$"),
-    ("train test", {"early_stopping": 3}, "^--early-stopping 3 needs --validation-images: pictures whose accuracy tells when to stop$"),
-    ("train test", {"test_split": "none"}, "^--test-split none leaves nothing to measure on: give --validation-images$"),
+    ("train test", {"keep": "best"}, "^--keep best needs --validation-images, or a --validation-split: pictures to choose on$"),
+    ("train test", {"early_stopping": 3}, "^--early-stopping 3 needs --validation-images, or a --validation-split: pictures whose accuracy tells when to stop$"),
+    ("train test", {"test_split": "none"}, "^--test-split none leaves nothing to measure on: give --validation-images, or a --validation-split$"),
     ("train validation", {"keep": "best", "test_split": "validation"}, "^--keep best needs --validation-images"),
+    ("train test", {"validation_split": "test"}, "^--validation-split test is the split to measure on: choose another$"),
+    ("train test", {"validation_split": "train"}, "^--validation-split train is the split to learn from: choose another$"),
+    ("train test", {"validation_split": "dev"}, "^no split 'dev': the dataset has train, test; choose with --validation-split$"),
+    ("train validation test", {"validation_split": "validation", "validation_images": 3}, "^--validation-split validation and --validation-images 3: give one of the two$"),
 ])
 def test_without_pictures_to_choose_on_nothing_can_be_chosen(names, settings, told):
     with pytest.raises(UserError, match=told):
@@ -62,8 +69,8 @@ def test_without_pictures_to_choose_on_nothing_can_be_chosen(names, settings, to
     ("train val", {}, ["split val (9 pictures) is measured after each epoch and at the end"]),
     ("train val", {"test_split": "val"}, []),
     ("train validation test", {"validation_images": 2},
-     ["split validation (9 pictures) is not read: leave --validation-images out to choose on it, or --test-split validation measures on it"]),
-    ("train valid dev", {}, ["split valid (9 pictures) is measured after each epoch and at the end", "split dev (9 pictures) is not read: --test-split dev measures on it"]),
+     ["split validation (9 pictures) is not read: --validation-split validation chooses on it, --test-split validation measures on it"]),
+    ("train valid dev", {}, ["split valid (9 pictures) is measured after each epoch and at the end", "split dev (9 pictures) is not read: --validation-split dev chooses on it, --test-split dev measures on it"]),
 ])
 def test_what_is_done_with_validation_splits_is_said(names, settings, told):
     config = TrainConfig(dataset="x", **settings)
@@ -90,7 +97,7 @@ def test_a_run_goes_on_with_the_same_validation_split_alone(tmp_path, quick):
     with pytest.raises(SystemExit):
         main(flags(data, tmp_path / "run", "--stop-after", "0.00001"))
     moved = next((data / "val" / "red").iterdir()).rename(tmp_path / "picture.png")
-    with pytest.raises(UserError, match="has the run's training pictures in another order, or other --validation-images"):
+    with pytest.raises(UserError, match="has the run's training pictures in another order, or other ones to choose on"):
         main(again(tmp_path / "run", "--stop-after", "0"))
     moved.rename(data / "val" / "red" / "000.png")
     main(again(tmp_path / "run", "--stop-after", "0"))

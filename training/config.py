@@ -36,8 +36,9 @@ class TrainConfig:
     label_column: str | None = option(None, "the column with the classes; found by its type when there is just one")
     train_split: str = option("train", "the split to train on")
     test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise the data set's own validation split, or 10 %% of the training pictures, always the same, which are held out; both are reported as validation_accuracy); none: leave the test pictures unread and measure on those to choose on alone")
+    validation_split: str | None = option(None, "the split to choose on, measured after each epoch (default: the data set's own validation split, where there is one and neither --validation-images nor --test-split takes its place); none: leave it unread")
     max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial); of folders of pictures, which lie class by class, on so many drawn from all, always the same", least=1)
-    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch (0: on the data set's own validation split, where it has one that --test-split does not name)", least=0)
+    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch, in place of a validation split", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
     model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")

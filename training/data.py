@@ -165,7 +165,7 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
         return split, list(range(len(ids))), ids
 
     to_choose_on = whole(validation_split, chosen_on=validation_split) if validation_split else (config.train_split, validation_rows, labels)
-    to_measure_on = to_choose_on if part == "validation" else whole(test_split) if test_split else (config.train_split, held_out_rows, labels)
+    to_measure_on = whole(test_split) if test_split else (config.train_split, held_out_rows, labels)
 
     def read(split: str, rows: list[int], of: list[int], **keep) -> Pictures:
         files = encoded(dataset, split, columns[0], rows, resample=resample, workers=config.workers)
@@ -174,9 +174,9 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     holder = Holder(size, resample, most_resident(config, device))
     train = read(config.train_split, train_rows, labels, keep=holder)
     said = need_classes(train.labels.tolist(), names, set(labels)) if config.ANSWERS else ()
-    validation = read(*to_choose_on, keep=holder) if to_choose_on[1] else None
-    train, validation, streamed = kept_or_streamed(train, validation, holder, config)
-    held_out = read(*to_measure_on) if to_measure_on[1] else None
+    chosen_on = read(*to_choose_on, keep=holder) if to_choose_on[1] else None
+    train, validation, streamed = kept_or_streamed(train, chosen_on, holder, config)
+    held_out = chosen_on if part == "validation" else read(*to_measure_on) if to_measure_on[1] else None
     said = (*said, *about_validation_splits(config, dataset, test_split, validation_split, part), *streamed)
     return Splits(train, validation, held_out, part, test_split, said, validation_split)
 

@@ -100,7 +100,7 @@ def finish(run) -> None:
 def write_extras(run, classifier: Classifier, held_out_logits: torch.Tensor) -> None:
     """Energies of pictures not learned from, those to choose on before those to test on; and the bank, when asked for."""
     splits, name = run.splits, run.splits.held_out_name
-    if splits.validation is not None:
+    if splits.validation is not None and splits.held_out_part != "validation":
         held_out_logits, name = report.predict(classifier, splits.validation.pixels, description="energies"), "validation"
     extras.write_extras(run.output, classifier, held_out_logits, splits.train.pixels, splits.train.labels, held_out=name,
                         size=run.config.bank, seed=run.config.seed)

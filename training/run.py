@@ -23,6 +23,7 @@ from training.progress import Progress
 from vit_demo.errors import UserError
 
 EVALUATION_BATCH = 500
+HOLD_OUT_RULE = 2  # of which pictures are held out where the settings are the same; 1 drew them by --seed and read no validation split
 PATIENCE = timedelta(days=1)  # of processes that wait while the main one measures alone; NCCL's own is 10 minutes
 
 
@@ -97,7 +98,7 @@ class Run:
         self.check_weights()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint, "order": self.splits.order}
+            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint, "order": self.splits.order, "rule": HOLD_OUT_RULE}
             tensors = checkpoint.flatten(self.model, self.optimizers, self.average)
             checkpoint.save(self.output / "state", self.progress.step, tensors, facts)
         self.accelerator.wait_for_everyone()
@@ -116,14 +117,16 @@ class Run:
             self.accelerator.print(f"no complete state in {self.output / 'state'}: starting from the beginning")
             return
         tensors, facts = checkpoint.load(state)
-        processes, data, order = facts.pop("processes"), facts.pop("data", None), facts.pop("order", None)  # the last two: not in older states
+        processes, (data, order, rule) = facts.pop("processes"), (facts.pop(name, None) for name in ("data", "order", "rule"))  # the last three: not in older states
         if processes != self.accelerator.num_processes:
             raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
         checkpoint.restore(tensors, self.model, self.optimizers, self.average)  # another command's state is told by its tensors, before its pictures
+        if rule != HOLD_OUT_RULE and (data, order) != (self.splits.train.fingerprint, self.splits.order) and order is not None:
+            raise UserError("this run was started by an earlier version, which held out other pictures to choose or measure on: finish it with that version, or start another --output")
         if data is not None and data != self.splits.train.fingerprint:
             raise UserError(f"the training pictures of {self.config.dataset} are not those that the run was started with: bring them back, or start another --output")
         if order is not None and order != self.splits.order:
-            raise UserError(f"{self.config.dataset} has the run's training pictures in another order, or other --validation-images at its end: bring the rows back as they were, or start another --output")
+            raise UserError(f"{self.config.dataset} has the run's training pictures in another order, or other ones to choose on: bring the rows back as they were, or start another --output")
         self.progress = Progress(**facts)
         if self.config.keep == "best" and self.progress.history:
             outcome.need_best(self)  # now, not after hours
