@@ -72,8 +72,11 @@ def sums(found, start: str, of: str) -> str:
     if not isinstance(found, Attribution):
         return ""
     told = f"The patches sum to {number(found.change + found.gap)}; the {of} changes by {number(found.change)} from {start} to the whole picture."
-    return told if found.draws is None else (
-        f"{told} Estimated from {found.draws:,} draws: by its two halves, another such estimate would agree with it to {number(found.agreement)} (correlation; 1 is the same map).")
+    if found.draws:
+        told += f" Estimated from {found.draws:,} draws."
+    if found.agreement is not None:
+        told += f" By its two halves, another such estimate would agree with it to {number(found.agreement)} (correlation; 1 is the same map)."
+    return told
 
 
 def none_of_them(found: dict | None) -> str:

@@ -29,13 +29,18 @@ def integrated_presence(model, pixel_values: Tensor, target: Tensor, progress: P
     with torch.no_grad():
         whole = (classify(model, embeddings)[0] @ target).item()
         alone = (classify(model, embeddings[:, :1])[0] @ target).item()
-    steps = STEPS
+    steps, before = STEPS, 0
     while True:
-        shares = _along(model, embeddings, target, steps, progress)
+        shares = _along(model, embeddings, target, steps, progress and _from(progress, before))
         gap = shares.sum().item() - (whole - alone)
         if steps == MOST_STEPS or abs(gap) <= TOLERANCE * max(abs(whole - alone), shares.abs().max().item()):
             return Attribution(shares, whole - alone, gap)
-        steps *= 2
+        steps, before = 2 * steps, before + steps
+
+
+def _from(progress: Progress, before: int) -> Progress:
+    """Steps of another round beside all that may be needed: a bar does not fill before it is known that none is left."""
+    return lambda done, steps: progress(before + done, 2 * MOST_STEPS - STEPS)
 
 
 def _along(model, embeddings: Tensor, target: Tensor, steps: int, progress: Progress | None, batch: int = 4) -> Tensor:

@@ -42,8 +42,8 @@ def _random_keeps(count: int, trials: int, seed: int) -> Tensor:
 
 
 def draws_for(config) -> int:
-    """As many as MOST_WORK allows, an even number, within bounds."""
-    return int(min(max(MOST_WORK / flops(config).total, LEAST_DRAWS), MOST_DRAWS)) // 2 * 2
+    """As many as MOST_WORK allows, within bounds; two halves of pairs."""
+    return int(min(max(MOST_WORK / flops(config).total, LEAST_DRAWS), MOST_DRAWS)) // 4 * 4
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def shapley_values(
 
     The values sum to the target on all patches minus the target on none. Where draws are few for the number of
     patches, a ridge pulls the values together. How sure they are is told by their two halves: r between estimates from half
-    the draws each is 2r / (1 + r) between estimates from all (Spearman 1910; Brown 1910).
+    the draws each is 2r / (1 + r) between estimates from all (Spearman 1910; Brown 1910). draws: a multiple of 4.
     """
     embeddings = embed(model, pixel_values)
     count, device = embeddings.shape[1] - 1, embeddings.device
@@ -73,10 +73,10 @@ def shapley_values(
     keep = _random_keeps(count, draws, seed).to(device)
     scores = (logits_keeping(model, embeddings, torch.cat([ends, keep]), batch, progress) @ target).double()
     nothing, everything, scores = scores[0], scores[1], scores[2:]
-    change, half = everything - nothing, draws // 4 * 2
+    change, half = everything - nothing, draws // 2
     values, one, other = (_solved(keep[part].double(), scores[part] - nothing, change) for part in (slice(None), slice(half), slice(half, None)))
-    r = torch.corrcoef(torch.stack([one, other]))[0, 1].clamp(0, 1).nan_to_num().item()
-    return Attribution(values.to(target.dtype), change.item(), (values.sum() - change).item(), draws, 2 * r / (1 + r))
+    r = torch.corrcoef(torch.stack([one, other]))[0, 1].clamp(min=0)  # not a number where no patch matters
+    return Attribution(values.to(target.dtype), change.item(), (values.sum() - change).item(), draws, (2 * r / (1 + r)).item() if r.isfinite() else None)
 
 
 def _solved(present: Tensor, scores: Tensor, change: Tensor) -> Tensor:
