@@ -3,9 +3,10 @@
 import os
 
 import pytest
+from datasets.data_files import resolve_pattern
 
 from tests.training_data import NAMES, coloured
-from training.picture_folder import splits_of
+from training.picture_folder import all_files, splits_of
 from training.source import open_dataset
 from vit_demo.errors import UserError
 
@@ -18,6 +19,10 @@ def pictures(root, *places: str):
         for copy in range(2):
             coloured(number, copy).save(folder / f"test_{copy}.png")  # a name that means nothing
     return root
+
+
+def listed(root, **how) -> dict[str, list[str]]:
+    return {split: [os.path.relpath(path, root) for path in paths] for split, paths in splits_of(root, **how).items()}
 
 
 def read(root) -> dict[str, list[str]]:
@@ -49,16 +54,69 @@ def test_labels_may_stand_in_a_table(tmp_path):
 
 def test_pictures_without_classes_keep_their_splits(tmp_path):
     """For training.pretrain, which must not see those to test on."""
-    assert splits_of(pictures(tmp_path, "train", "test")) == {"train": "train/**", "test": "test/**"}
+    assert listed(pictures(tmp_path, "train", "test")) == {split: [f"{split}/test_0.png", f"{split}/test_1.png"] for split in ("train", "test")}
 
 
 def test_pictures_may_lie_deeper_where_folders_are_no_classes(tmp_path):
     """Hidden ones are not read, a table names the classes, and training.pretrain reads none."""
     assert read(pictures(tmp_path / "hidden", "cat", "cat/.thumbnails", "dog/__cache", "dog")) == {"train": ["cat", "cat", "dog", "dog"]}
-    assert splits_of(pictures(tmp_path / "plain", "2024/may", "2024/june", "2025"), classes=False) == {"train": "**"}
+    places = (".", "2024", "2024/june", "2024/may", "2025")
+    assert listed(pictures(tmp_path / "plain", *places), classes=False) == {"train": sorted(os.path.normpath(f"{place}/test_{copy}.png") for place in places for copy in range(2))}
     table = pictures(tmp_path / "table", "train/2024/may")
     (table / "train" / "metadata.csv").write_text("file_name,label\n2024/may/test_0.png,x\n2024/may/test_1.png,y\n")
     assert open_dataset(str(table))["train"][:]["label"] == ["x", "y"]
+
+
+@pytest.mark.parametrize("places, links", [
+    (("cat", "dog", "emu"), ("emu",)),
+    (("cat", "dog"), ("cat", "dog")),
+    (("train/cat", "train/dog", "test/cat", "test/dog"), ("train/dog", "test/dog")),
+    (("train/cat", "train/dog", "test/cat", "test/dog"), ("train", "test")),
+])
+def test_folders_may_be_links(tmp_path, places, links):
+    """The library alone follows none: their pictures would be lost in silence."""
+    root = pictures(tmp_path / "pics[1]", *places)
+    expected = read(root)
+    for number, link in enumerate(links):
+        (root / link).rename(tmp_path / str(number))
+        (root / link).symlink_to(tmp_path / str(number))
+    assert read(root) == expected and sum(map(len, expected.values())) == 2 * len(places)
+
+
+def test_links_that_lead_nowhere_or_round_are_refused(tmp_path):
+    root = pictures(tmp_path, "cat", "dog")
+    (root / "emu").symlink_to(root / "gone")
+    with pytest.raises(UserError, match=f"^{root}/emu is a link to nothing: mend it, or take it away$"):
+        open_dataset(str(root))
+    (root / "emu").unlink()
+    (root / "cat" / "dog").symlink_to(root / "dog")
+    (root / "dog" / "cat").symlink_to(root / "cat")
+    with pytest.raises(UserError, match=f"^{root}/cat/dog/cat is a link to a folder that it lies in: take it away$"):
+        open_dataset(str(root))
+
+
+def test_files_are_those_that_the_library_would_find(tmp_path):
+    """In its order too, which decides what is held out."""
+    root = pictures(tmp_path, "a", "a b", "a-b", "a.b", "B", "ä", "a/x", ".h", "a/__c")
+    for name in ("10.png", "2.PNG", ".h.png", "__p.png"):
+        coloured(0, 0).save(root / "a" / name, "PNG")
+    assert all_files(root) == resolve_pattern("**", str(root))
+
+
+def test_files_that_pillow_only_writes_are_no_pictures(tmp_path):
+    pictures(tmp_path, "cat", "dog")
+    for place in (".", "docs/more"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / "readme.pdf").write_bytes(b"%PDF")
+    assert read(tmp_path) == {"train": ["cat"] * 2 + ["dog"] * 2}
+
+
+def test_a_table_beside_splits_is_refused(tmp_path):
+    """It would not be read, and the name of each split would be its one class."""
+    (pictures(tmp_path, "train", "test") / "metadata.csv").write_text("file_name,label\ntrain/test_0.png,x\n")
+    with pytest.raises(UserError, match=f"^{tmp_path} holds a table of labels .* beside its split test/: put a table into each split instead$"):
+        open_dataset(str(tmp_path))
+    assert list(splits_of(tmp_path, classes=False)) == ["test", "train"]
 
 
 def test_a_refusal_is_told_as_it_is(tmp_path):
@@ -75,6 +133,8 @@ def test_a_refusal_is_told_as_it_is(tmp_path):
     (("cat", "cat/extra", "dog"), r"deeper than in the folder of a class \(cat/extra/test_0.png\)"),
     (("train/cat", "train/dog", "test/cat", "test/dog/more"), r"deeper than in the folder of a class \(test/dog/more/test_0.png\)"),
     (("cat", "dog", "."), r"holds pictures beside its class folders \(test_0.png, test_1.png\): put each into the folder of its class"),
+    (("train", "train/cat", "train/dog", "test/cat"), r"/train holds pictures beside its class folders \(test_0.png, test_1.png\): put each into the folder of its class"),
+    ((".", "train/cat", "test/cat"), r"holds pictures \(test_0.png, test_1.png\) beside its split test/: put each into the split that it belongs to"),
 ])
 def test_layouts_that_could_lose_or_mix_pictures_are_refused_in_one_line(tmp_path, places, told):
     with pytest.raises(UserError, match=told) as refused:
@@ -89,6 +149,13 @@ def test_an_archive_and_an_empty_folder_are_refused(tmp_path):
     (tmp_path / "train.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match="holds the archive train.zip: unpack it, and take it away"):
         splits_of(tmp_path)
+
+
+def test_pictures_of_a_kind_that_the_library_does_not_read_are_missed(tmp_path):
+    pictures(tmp_path, "cat", "dog")
+    (tmp_path / "dog" / "test_0.png").rename(tmp_path / "dog" / "test_0.avif")
+    with pytest.raises(UserError, match=r"^1 of 4 pictures of split train are of a kind that the library datasets does not read; there are .avif, .png: save those as PNG or JPEG$"):
+        open_dataset(str(tmp_path))
 
 
 def test_the_folder_one_stands_in_is_a_dataset_too(tmp_path, monkeypatch):

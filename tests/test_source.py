@@ -3,7 +3,7 @@
 import datasets
 import pytest
 
-from tests.training_data import rows, write_parquet
+from tests.training_data import image_folder, parquet_dataset, rows, write_parquet
 from training.config import TrainConfig
 from training.data import load_splits
 from training.source import class_ids, find_columns, known_ids, open_dataset
@@ -77,6 +77,20 @@ def test_plain_numbers_of_a_test_split_are_names_where_the_training_split_declar
     assert refusal([0], NUMBER, ("air", "sea"), False, read=known_ids).startswith("the test split has other classes (0) than")
 
 
+def test_plain_numbers_that_may_be_names_or_positions_are_refused():
+    """1 and 2 of classes called 1, 2, 3: the first two, or the last two?"""
+    known = ("1", "2", "3")
+    told = refusal([2, 1, 2], NUMBER, known, True, read=known_ids)
+    assert told.startswith("plain numbers of the test split (1, 2) may be names or positions, from 0, of the training split's classes (1, 2, 3): declare its classes as there, or name another with --test-split")
+    assert refusal([1], NUMBER, known, True, "validation", read=known_ids).endswith("or leave it unread with --validation-split none")
+    assert known_ids([3, 1], NUMBER, known, declared=True) == [2, 0]  # there is no position 3
+    assert known_ids([1], NUMBER, known, declared=False) == [0]
+    assert known_ids(["1"], WORD, known, declared=True) == [0]
+    assert known_ids([0], datasets.ClassLabel(names=["2"]), known, declared=True) == [1]
+    assert known_ids([2, 0], NUMBER, ("0", "1", "2"), declared=True) == [2, 0]  # both say the same
+    assert known_ids([1], NUMBER, ("7", "1", "0"), declared=True) == [1]
+
+
 def test_classes_of_a_test_split_are_matched_by_name_whatever_their_order():
     assert known_ids([0, 1], datasets.ClassLabel(names=["c", "a"]), ("a", "b", "c"), declared=True) == [2, 0]
     assert known_ids([1, 1], datasets.ClassLabel(names=["other", "a"]), ("a", "b"), declared=False) == [0, 0]
@@ -86,7 +100,7 @@ def test_classes_of_a_test_split_are_matched_by_name_whatever_their_order():
 def test_other_classes_of_a_split_to_choose_on_name_that_split_and_what_leaves_it_unread():
     told = refusal(["c"], WORD, ("a", "b"), False, "validation", read=known_ids)
     assert told == ("split 'validation' has other classes (c) than the training split (a, b): "
-                    "leave it unread with --validation-images, so many training pictures to choose on")
+                    "leave it unread with --validation-split none")
 
 
 @pytest.mark.parametrize("feature, known", [(CLASSES, ("a", "b", "c")), (NUMBER, ("0", "1"))])
@@ -94,7 +108,7 @@ def test_other_classes_of_a_split_to_choose_on_name_that_split_and_what_leaves_i
 def test_hidden_labels_of_a_test_split_name_the_flag(feature, known, declared):
     told = refusal([-1, -1], feature, known, declared, read=known_ids)
     assert told == (f"the test split has other classes (-1) than the training split ({', '.join(known)}): name another with --test-split, "
-                    "or leave it unread with --test-split none and --validation-images")
+                    "or leave it unread with --test-split none, and --validation-images where no validation split is")
 
 
 def two_configurations(folder):
@@ -115,6 +129,20 @@ def test_one_of_several_configurations_is_chosen_by_its_name(tmp_path):
     for config, told in ((None, "has several configurations"), ("huge", "has no configuration 'huge'")):
         with pytest.raises(UserError, match=rf"{told}: choose with --dataset-config among (small, large|large, small)$"):
             open_dataset(folder, config)
+
+
+def test_a_folder_of_pictures_has_no_configurations(tmp_path):
+    """Not taken in silence: a card would tell it as a fact."""
+    with pytest.raises(UserError, match=f"^{tmp_path} is a folder of pictures, which is one data set: leave --dataset-config small out$"):
+        open_dataset(str(image_folder(tmp_path)), "small")
+
+
+@pytest.mark.parametrize("name", ["pics[1]", "what?", "a*"])
+def test_a_folder_may_be_called_like_a_pattern(tmp_path, name):
+    found = open_dataset(str(image_folder(tmp_path / name, 12)))
+    assert len(found["train"]) == 12
+    with pytest.raises(UserError, match=r"^parquet files in .* are not found for the characters \* \? \[ in that path: rename it$"):
+        open_dataset(str(parquet_dataset(tmp_path / "parquet" / name)))
 
 
 def test_a_readme_that_promises_other_splits_is_one_line(tmp_path):

@@ -49,9 +49,9 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     started = time.monotonic()
     logits, fingerprint = answers(classifier, encoded(opened, split, columns[0], rows), ids, batch_size)
     seconds = time.monotonic() - started
-    if learned_from(classifier.metrics, dataset, dataset_config, split, fingerprint):
-        say(f"warning: {classifier.name} was trained on split {split} of this data set, as its metrics.json says: many of these pictures were learned from, "
-            "and the accuracy on them tells little about new ones")
+    if of := learned_from(classifier.metrics, dataset, dataset_config, split, fingerprint):
+        say(f"warning: {classifier.name} was trained on split {split} of {of}, as its metrics.json says: the accuracy on pictures "
+            "that were learned from tells little about new ones")
     found = scores(logits, model_class[torch.tensor(ids)], classifier.labels)
     return {
         "model": classifier.name,
@@ -79,13 +79,16 @@ def answers(classifier: Classifier, files: Files, ids: list[int], batch_size: in
     return torch.cat(logits), report.combined(digests)
 
 
-def learned_from(metrics: dict, dataset: str, dataset_config: str | None, split: str, fingerprint: str) -> bool:
-    """Whether a model with these metrics had this split to learn from."""
+def learned_from(metrics: dict, dataset: str, dataset_config: str | None, split: str, fingerprint: str) -> str | None:
+    """Of what a model with these metrics had this split to learn from, as far as they tell: folders of one name may hold other pictures."""
     data, name = metrics.get("dataset"), report.source_name(dataset)
     if not isinstance(data, dict):
-        return False
+        return None
     named = data.get("name") == name or f" --dataset {shlex.quote(name)} " in f"{metrics.get('command')} "  # a copy of a public one has that one's name
-    return data.get("fingerprint") == fingerprint or named and (data.get("config"), data.get("train_split")) == (dataset_config, split)
+    same_split = (data.get("config"), data.get("train_split")) == (dataset_config, split)
+    if data.get("fingerprint") == fingerprint or named and same_split and "/" in name:  # a Hub id, which no folder's name is
+        return "this data set"
+    return f"a data set of the same name ({name}), perhaps this one" if named and same_split else None
 
 
 def match_classes(names, labels, by_number: bool = False) -> tuple[torch.Tensor, str]:

@@ -1,10 +1,12 @@
 """Where pictures come from: a Hub dataset, parquet files, or a folder a class; which columns hold them, and their classes."""
 
+import glob
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.picture_folder import splits_of
+from training.picture_folder import TABLES, is_picture, splits_of
 from vit_demo.errors import UserError
 
 PLAIN = ("int", "uint", "string", "large_string")  # types of a column that holds whole numbers or words
@@ -20,8 +22,15 @@ def open_dataset(source: str, config: str | None = None, classes: bool = True):
         if not folder.is_dir():
             return datasets.load_dataset(source, config)
         if any(folder.rglob("*.parquet")):
+            if glob.has_magic(str(folder)):  # the library would take its name for a pattern
+                raise UserError(f"parquet files in {folder} are not found for the characters * ? [ in that path: rename it")
             return datasets.load_dataset(str(folder), config)
-        return datasets.load_dataset("imagefolder", data_dir=str(folder), data_files=splits_of(folder, classes), drop_labels=False)
+        if config is not None:
+            raise UserError(f"{folder} is a folder of pictures, which is one data set: leave --dataset-config {config} out")
+        paths = splits_of(folder, classes)
+        found = datasets.load_dataset("imagefolder", data_files={split: as_listed(files) for split, files in paths.items()}, drop_labels=False)
+        need_every_picture(found, paths)
+        return found
     except UserError:
         raise
     except datasets.exceptions.DatasetNotFoundError:
@@ -32,6 +41,22 @@ def open_dataset(source: str, config: str | None = None, classes: bool = True):
         raise UserError(f"cannot reach the Hub for dataset {source!r}: check the network, or give a folder") from None
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise UserError(unreadable(source, config, error)) from None
+
+
+def as_listed(paths: list[str]):
+    """Files for the library as they are, not as patterns; it keeps what it read of them until one has another time."""
+    from datasets.data_files import DataFilesList
+
+    return DataFilesList(paths, [(str(os.path.getmtime(path)),) for path in paths])
+
+
+def need_every_picture(found, paths: dict[str, list[str]]) -> None:
+    """The library leaves out kinds of pictures that it does not know; where a table lists them, it is the table that chooses."""
+    for split, files in paths.items():
+        pictures = [path for path in files if is_picture(path)]
+        if len(found[split]) < len(pictures) and not any(os.path.basename(path) in TABLES for path in files):
+            kinds = ", ".join(sorted({os.path.splitext(path)[1] for path in pictures}))
+            raise UserError(f"{len(pictures) - len(found[split])} of {len(pictures)} pictures of split {split} are of a kind that the library datasets does not read; there are {kinds}: save those as PNG or JPEG")
 
 
 def unreadable(source: str, config: str | None, error: Exception) -> str:
@@ -129,17 +154,22 @@ def class_ids(column: list, feature) -> tuple[list[int], tuple[str, ...]]:
 def known_ids(column: list, feature, known: tuple[str, ...], declared: bool, chosen_on: str | None = None) -> list[int]:
     """Labels of the test split, or of the split `chosen_on`, as numbers of the training split's classes `known`, matched by name. A
     column of plain numbers may mean the numbers that the training split has `declared`; where it declares none, a number is a name
-    as any other."""
+    as any other. Numbers that may be either, and other classes then, are refused."""
     need_labels(column)
+    what, remedy = ("the test split", "name another with --test-split, or leave it unread with --test-split none, and --validation-images where no validation split is")
+    if chosen_on:
+        what, remedy = f"split {chosen_on!r}", "leave it unread with --validation-split none"
     spoken = dict(enumerate(feature.names)) if is_declared(feature) else {}
-    if declared and not spoken and not set(map(str, column)) <= set(known):
-        spoken = dict(enumerate(known))
+    if declared and not spoken:
+        by_number, values = dict(enumerate(known)), sorted(set(column))
+        if not set(map(str, values)) <= set(known):
+            spoken = by_number
+        elif by_number.keys() >= set(values) and any(by_number[value] != str(value) for value in values):
+            raise UserError(f"plain numbers of {what} ({', '.join(map(str, values))[:100]}) may be names or positions, from 0, of the training split's classes "
+                            f"({', '.join(known)[:100]}): declare its classes as there, or {remedy}")
     names = [spoken.get(label, str(label)) for label in column]
     number = {name: index for index, name in enumerate(known)}
     if strange := sorted(set(names) - set(known)):
-        what, remedy = ("the test split", "name another with --test-split, or leave it unread with --test-split none and --validation-images")
-        if chosen_on:
-            what, remedy = f"split {chosen_on!r}", "leave it unread with --validation-images, so many training pictures to choose on"
         raise UserError(f"{what} has other classes ({', '.join(strange)[:100]}) than the training split ({', '.join(known)[:100]}): {remedy}")
     return [number[name] for name in names]
 
