@@ -66,6 +66,16 @@ def test_a_confusion_matrix_of_long_names_is_seen(open_page, long_named):
     page.close()
 
 
+@pytest.mark.parametrize("name, shown", [("机" * 6, "机" * 6), ("オートバイ", "オートバイ"), ("자동차와 🚗 " * 9, None), ("a name of Latin letters " * 9, None), ("frog", "frog")])
+def test_names_beside_a_chart_stay_in_its_box_however_wide_their_letters(page, name, shown):
+    drawn = """name => { const chart = vit.lines({ x: [0, 1], top: 1, unit: "", series: [{ name, points: [0, 1] }] }).querySelector("svg"), text = [...chart.querySelectorAll(".line text")].at(-1);
+        return [+chart.getAttribute("viewBox").split(" ")[2] - text.getAttribute("x"), text.textContent]; }"""
+    room, told = page.evaluate(drawn, name)
+    em = 10.5  # chapter.css; a square letter is so wide, a Latin one 0.6 of it
+    assert sum(em if ord(letter) > 0x1100 and letter != "…" else 0.6 * em for letter in told) <= room
+    assert told == shown if shown else told.endswith("…") and name.startswith(told[:-1]) and len(told) > 8
+
+
 @pytest.mark.parametrize("chapter", range(1, len(CHAPTERS) + 1))
 def test_the_ring_of_what_is_focused_is_seen(page, chapter):
     page.evaluate("document.activeElement.blur()")

@@ -203,8 +203,17 @@ def test_the_other_commands_run_is_not_gone_on_with(dataset, folder, tmp_path, q
 
 
 def test_the_command_that_it_names_next_is_one_of_the_same_pictures():
-    assert fine_tune("my mae", "owner/data", None) == "python -m training.train --model 'my mae' --dataset owner/data --output runs/vit"
-    assert "--dataset owner/data --dataset-config small --output" in fine_tune("mae", "owner/data", "small")
+    assert fine_tune("my mae", "owner/data", PretrainConfig()) == "python -m training.train --model 'my mae' --dataset owner/data --output runs/vit"
+    config = PretrainConfig(dataset_config="small", image_column="a photo", train_split="unlabelled", epochs=7)
+    assert fine_tune("mae", "data", config).endswith(" --dataset data --dataset-config small --image-column 'a photo' --train-split unlabelled --output runs/vit")
+
+
+def test_output_and_card_name_it(tmp_path, capsys):
+    columns = {"most": {name: [{"bytes": p, "path": None} for p in rows(16)[0]] for name in ("photo", "mask")}}
+    data = write_parquet(tmp_path / "data", columns, {"photo": datasets.Image(), "mask": datasets.Image()})
+    output = run(data, tmp_path / "mae", "--train-split", "most", "--image-column", "photo", "--epochs", "1", "--test-split", "none")
+    told, flags_of_it = capsys.readouterr().out, "--image-column photo --train-split most --output runs/vit"
+    assert f"--dataset {data} {flags_of_it}" in told and f"--dataset data {flags_of_it}" in (output / "README.md").read_text()
 
 
 def test_half_the_size_when_asked(dataset, tmp_path):

@@ -223,6 +223,21 @@ def test_the_film_of_one_model_holds_no_snapshot_of_another(hub, folder, newer, 
     assert [step.open(Event()).metrics["history"][0]["train_loss"] for step in film(load(repo))] == [0.25] * 3
 
 
+@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}], ids=str)
+def test_what_is_published_is_so_though_a_hint_cannot_be_given(hub, impatient, folder, repo, fault):
+    hub.fault("/refs", **fault)
+    assert publish(folder, repo).commit == HfApi().repo_info(repo).sha
+
+
+def test_of_the_snapshots_of_main_a_trial_says_nothing(folder, repo):
+    add_snapshots(folder)
+    publish(folder, repo, snapshots=True)
+    for where in ({"revision": "trial"}, {"create_pr": True}):
+        said = []
+        publish(folder, repo, **where, say=said.append)
+        assert not any("snapshots" in line for line in said)
+
+
 def test_a_snapshot_that_comes_back_otherwise_is_noticed(hub, folder, repo, tmp_path, monkeypatch):
     add_snapshots(folder)
     other, loads = save_tiny_model(tmp_path / "other", seed=9), []

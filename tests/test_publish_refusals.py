@@ -61,6 +61,14 @@ def test_without_a_number_only_when_asked(folder, repo):
     assert "Accuracy: not measured" in ModelCard.load(repo).text
 
 
+@pytest.mark.parametrize(("where", "flag"), [({"create_pr": True}, "--create-pr"), ({"revision": "trial"}, "--revision")])
+def test_the_snapshots_of_main_are_not_replaced_by_those_of_a_trial(hub, folder, repo, where, flag):
+    count = len(hub.calls)
+    with pytest.raises(UserError, match=f"--snapshots replaces the branches that belong to the model on main: leave {flag} out, or --snapshots$"):
+        publish(folder, repo, snapshots=True, **where)
+    assert len(hub.calls) == count
+
+
 @pytest.mark.parametrize(
     ("token", "says"),
     [(None, "not logged in.*hf auth login"), ("hf_wrong", "does not accept your token.*hf auth login"), ("hf_local_read", "may not write"), ("hf_stranger", "may not write")],

@@ -1,8 +1,10 @@
 """What a run will do, and what it will take."""
 
+import sys
 import time
 from itertools import islice
 
+import psutil
 import torch
 
 from training.card_words import duration
@@ -30,14 +32,17 @@ def plan(run: Run) -> list[str]:
 
 
 def estimate(run: Run) -> str:
-    """Time and memory of the run, from a few real steps. The weights change, so only a dry run may ask."""
-    cuda, config = run.accelerator.device.type == "cuda", run.config
-    epochs = {config.patches_dropped(epoch): epoch for epoch in range(config.epochs)}  # those of one kind take the same time
+    """Time and memory of what is left of the run, from a few real steps. The weights change, so only a dry run may ask."""
+    if run.finished:
+        return "no step is left: the model is to be measured and written"
+    cuda, config, done = run.accelerator.device.type == "cuda", run.config, run.progress.step
+    first, skip = divmod(done, run.steps_an_epoch)
+    epochs = {config.patches_dropped(epoch): epoch for epoch in range(first, config.epochs)}  # those of one kind take the same time
     seconds = {dropped: seconds_a_step(run, epoch) for dropped, epoch in epochs.items()}
-    total = sum(seconds[config.patches_dropped(epoch)] for epoch in range(config.epochs)) * run.steps_an_epoch
+    total = sum(seconds[config.patches_dropped(epoch)] * (run.steps_an_epoch - (skip if epoch == first else 0)) for epoch in range(first, config.epochs))
     memory = torch.cuda.max_memory_allocated() if cuda else peak_memory()
-    speed = run.total_steps * config.batch_size / total
-    return f"about {duration(max(1, total))} ({speed:.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(epochs) * min(TRIALS, run.steps_an_epoch)} trial steps"
+    speed = (run.total_steps - done) * config.batch_size / total
+    return f"about {duration(max(1, total))}{' more' if done else ''} ({speed:.0f} images/s) and {memory / 2**30:.1f} GB of {'GPU ' if cuda else ''}memory, from {len(epochs) * min(TRIALS, run.steps_an_epoch)} trial steps"
 
 
 def seconds_a_step(run: Run, epoch: int) -> float:
@@ -52,6 +57,8 @@ def seconds_a_step(run: Run, epoch: int) -> float:
 
 def peak_memory() -> int:
     """Bytes this process has held at most."""
-    import resource
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # not on Windows
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -10,6 +10,7 @@ import torch
 
 from training import figures, outcome, report
 from training.card_words import duration
+from training.config import TrainConfig
 from training.data import seed_for
 from training.masked import filled_in, seen_patches
 from training.run import Run
@@ -56,12 +57,15 @@ def finish(run: Run) -> None:
     report.write_metrics(run.output, metrics)
     figures.save(sheet(run, (unseen or run.splits.train).pixels), run.output / figures.RECONSTRUCTIONS)
     report.write_bytes(run.output / "README.md", card(run, metrics).encode())
-    run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  {fine_tune(run.output, run.config.dataset, run.config.dataset_config)}")
+    run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  {fine_tune(run.output, run.config.dataset, run.config)}")
 
 
-def fine_tune(model: Path | str, dataset: str, dataset_config: str | None) -> str:
-    """The command that does it, on the same pictures."""
-    words = ["--model", str(model), "--dataset", dataset, *(["--dataset-config", dataset_config] if dataset_config else [])]
+def fine_tune(model: Path | str, dataset: str, config: TrainConfig) -> str:
+    """The command that does it, on the same pictures; `dataset`: what they are called where it is told."""
+    words = ["--model", str(model), "--dataset", dataset]
+    for name in ("dataset_config", "image_column", "train_split"):
+        if (value := getattr(config, name)) != getattr(TrainConfig, name):
+            words += [f"--{name.replace('_', '-')}", value]
     return f"python -m training.train {shlex.join(words)} --output runs/vit"
 
 
@@ -84,7 +88,7 @@ A Vision Transformer that was pretrained by masked autoencoding (He et al. 2021,
 {whole - seen} of a picture's {whole} patches are hidden, and the model fills them in. It has seen no label and gives no answer before it is fine-tuned:
 
 ```
-{fine_tune(name, data['name'], data['config'])}
+{fine_tune(name, data['name'], config)}
 ```
 
 - Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.

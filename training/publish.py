@@ -8,6 +8,7 @@ step, from the old version to the complete new one, wherever this is interrupted
 
 import argparse
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
     folder = Path(folder)
     if create_pr and revision not in (None, MAIN):
         raise UserError(f"--create-pr opens a pull request to {MAIN}: leave --revision out")
+    elsewhere = create_pr or revision not in (None, MAIN)
+    if snapshots and elsewhere:
+        raise UserError(f"--snapshots replaces the branches that belong to the model on {MAIN}: leave {'--create-pr' if create_pr else '--revision'} out, or --snapshots")
     classifier = check_folder(folder, unmeasured)
     api = HfApi()
     with told(repo):
@@ -66,7 +70,7 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
         say(f"loaded back from the Hub: the same answers (largest difference of a logit {difference:.1e})")
         if snapshots:
             send_snapshots(api, repo, folder, say)
-        elif snapshot_branches(api, repo):
+        elif not elsewhere and old_snapshots(api, repo):
             say("snapshots that were sent before stay in their branches; the app leaves out those of another training: --snapshots renews them")
     return Published(repo, commit, changed, address)
 
@@ -126,6 +130,13 @@ def snapshot_branches(api: HfApi, repo: str) -> set[str]:
     return {branch.name for branch in api.list_repo_refs(repo).branches if NAME.fullmatch(branch.name)}
 
 
+def old_snapshots(api: HfApi, repo: str) -> bool:
+    """Whether to give a hint about them: the model is published by now, so whatever goes wrong here leaves the hint out."""
+    with suppress(Exception):
+        return bool(snapshot_branches(api, repo))
+    return False
+
+
 def default_message(folder: Path) -> str:
     return f"Upload the model: {card_words.headline(read_metrics(folder)) or 'not measured'}"
 
@@ -160,7 +171,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing to main")
     parser.add_argument("--message", help="the commit's message (default: names the accuracy)")
     parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: apache-2.0, or what the card says already)")
-    parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own, and delete those branches of an earlier training that it does not replace")
+    parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own, and delete those branches of an earlier training that it does not replace; with main alone")
     parser.add_argument("--unmeasured", action="store_true", help="publish although no accuracy was measured; the card says so")
     return parser.parse_args(argv)
 

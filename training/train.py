@@ -26,6 +26,8 @@ from training.run import CLASSIFY, Run, Task, make_accelerator, start
 from training.yaml_settings import save_yaml
 from vit_demo.errors import UserError
 
+PROBE = ".may-be-written-"  # a file that some systems show until it is closed; other processes of the run may be looking
+
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the command line says; returns the output folder. Raises UserError, or SystemExit(130) when asked to stop."""
@@ -71,10 +73,10 @@ def check_output(config: TrainConfig) -> None:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file: give a folder")
-    if not config.resume and output.is_dir() and any(output.iterdir()):
+    if not config.resume and output.is_dir() and any(not path.name.startswith(PROBE) for path in output.iterdir()):
         raise UserError(f"--output {output} already holds a run: add --resume to go on with it, or give another folder")
     with written(output):
-        tempfile.TemporaryFile(dir=next(place for place in (output, *output.absolute().parents) if place.exists())).close()
+        tempfile.TemporaryFile(prefix=PROBE, dir=next(place for place in (output, *output.absolute().parents) if place.exists())).close()
 
 
 def write_settings(config: TrainConfig) -> None:

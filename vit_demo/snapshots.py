@@ -65,8 +65,12 @@ def _snapshot(classifier: Classifier, epoch: int, name: str, folder: Path | None
 
 
 def _of_its_training(classifier: Classifier, epoch: int, snapshot: Classifier) -> Classifier:
-    """Branches outlive the model that they were sent with: publishing notes in each the history of its training up to there."""
-    if snapshot.metrics.get("history") != upto(classifier.metrics.get("history"), epoch):
+    """Branches outlive the model that they were sent with: publishing notes in each the history of its training up to there. Earlier
+    versions of it did not, and somebody else's need not."""
+    history = snapshot.metrics.get("history")
+    if not isinstance(history, list):
+        raise UserError("it does not tell which training it is of: to publish the model again with --snapshots renews it")
+    if history != upto(classifier.metrics.get("history"), epoch):
         raise UserError("it is of another training than the model")
     return snapshot
 

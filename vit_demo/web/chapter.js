@@ -23,6 +23,18 @@
   };
 
   let serial = 0, leaving = null; // a question to be stopped as soon as the server has taken it up: before that it has no name to stop it by
+  const PATIENCE = 5000; // what is asked next waits for that, or the stop would meet it instead; where no reply comes, so long, and what was left runs to its end
+  const afterLeaving = (next) => {
+    if (!leaving) { next(); return; }
+    leaving.next = next;
+    leaving.timer = setTimeout(left, PATIENCE);
+  };
+  const left = () => {
+    const { timer, next } = leaving;
+    clearTimeout(timer);
+    leaving = null;
+    next?.();
+  };
   vit.chapter = (element, props, trigger, watch) => {
     let current = null;
     const draw = () => {
@@ -60,11 +72,13 @@
           frame.line.forget();
           if (!frame.line.busy) return;
           const stop = () => trigger("stop", {});
-          if (frame.asked.begun) stop(); else leaving = { id: frame.asked.question.id, stop };
+          if (frame.asked.begun) stop();
+          else if (!leaving) leaving = { id: frame.asked.question.id, stop };
+          else { clearTimeout(leaving.timer); leaving.next = null; } // it was not sent yet
           frame.asked = null;
           frame.line.free();
         },
-        line: vit.line((wish) => { frame.asked = wish; leaving = null; trigger("ask", wish.question); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900, ({ question }) => question.what),
+        line: vit.line((wish) => { frame.asked = wish; afterLeaving(() => trigger("ask", wish.question)); }, 600000, (waiting) => { busy.hidden = !waiting; }, 900, ({ question }) => question.what),
         /** How far the work is that the server does just now; above a second it can be stopped. */
         progress: (part) => { share.textContent = part > 0 && part < 1 ? `working, ${vit.percent(part)}` : "working …"; },
         asked: null,
@@ -82,7 +96,7 @@
 
   vit.reply = (element, props, trigger, watch) => watch("value", () => {
     const answer = props.value, frame = vit.frame;
-    if (answer && answer.id === leaving?.id) { leaving.stop(); leaving = null; }
+    if (answer && answer.id === leaving?.id) { leaving.stop(); left(); }
     if (!answer || answer.serial !== frame?.serial || answer.id !== frame.asked?.question.id) return;
     frame.asked.begun = true;
     frame.progress(answer.progress);

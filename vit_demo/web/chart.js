@@ -1,8 +1,8 @@
 // Small charts: lines over a few points, with a scale that says its unit. SVG, no library. shares: x goes from 0 to 1. along: how far right a value of x lies.
 vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.percent, height = 120, mark, level, shares = false, along = (v) => v }) => {
   const { h } = vit, W = innerWidth > 560 ? 420 : 310, H = height, left = 44; // narrower where the screen is, so that words stay readable
-  const letter = 6.4, longest = Math.max(...series.map(({ name }) => name.length)), right = Math.min(Math.max(90, 10 + letter * longest), 0.4 * W);
-  const most = Math.floor((right - 8) / letter), brief = (name) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
+  const letter = 6.4, longest = Math.max(...series.map(({ name }) => vit.room(name))), right = Math.min(Math.max(90, 10 + letter * longest), 0.4 * W);
+  const most = Math.floor((right - 8) / letter), brief = (name) => { let free = most - 1; return vit.room(name) > most ? `${[...name].filter((c) => (free -= vit.room(c)) >= 0).join("")}…` : name; };
   const last = x[x.length - 1], first = x[0];
   const px = (v) => left + ((W - left - right) * (along(v) - along(first))) / (along(last) - along(first) || 1);
   const py = (v) => 8 + (H - 16) * (1 - (v - bottom) / (top - bottom || 1));
@@ -29,6 +29,9 @@ vit.lines = ({ x, series, top, bottom = 0, unit, progress = 1, format = vit.perc
     level ? h("g", {}, h("line", { class: "level", x1: left, x2: W - right, y1: py(level.at), y2: py(level.at) }), h("text", { x: W - right, y: py(level.at) - 4, "text-anchor": "end" }, level.name)) : null, ...drawn),
     h("figcaption", {}, unit + (progress < 1 ? " …" : "")));
 };
+
+/** Room that a line of text takes, in Latin letters: what is written in squares, as Chinese, Japanese, Korean and emoji are, takes two. */
+vit.room = (text) => [...text].reduce((sum, letter) => sum + (/[\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Hang}\p{Emoji_Presentation}\uff01-\uff60]/u.test(letter) ? 2 : 1), 0);
 
 /** A number at an axis. */
 vit.tick = (v) => vit.number(v, v % 1 ? 1 : 0);
