@@ -3,8 +3,8 @@
     python -m benchmarks.faithfulness --data PATH [--model FOLDER] [--pictures 500]
 
 Each picture's predicted class is explained; patches are then inserted and deleted in the map's order, one by one
-(or in --steps steps), and removed in two ways: token drop, mean patch. The best map is chosen on training pictures,
-all are reported on test pictures. The last line is JSON: of each map the mean insertion and deletion area, their
+(or in --steps steps), and removed in two ways: token drop, mean patch. Maps are compared on training pictures and
+reported on test pictures. The last line is JSON: of each map the mean insertion and deletion area, their
 difference and its bootstrap 95 % interval, over both ways of removal and for each of them.
 """
 
@@ -35,10 +35,10 @@ def options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="dataset with a train and a test split: a folder, or an id on the Hub")
     parser.add_argument("--model", help="model folder (default: the bundled model)")
     parser.add_argument("--pictures", type=int, default=500, help="how many of each split (default: %(default)s)")
-    parser.add_argument("--maps", nargs="+", choices=list(METHODS), default=list(METHODS), help="only these maps; those of an earlier run stay in --rows, --output and beside the model (default: all)")
+    parser.add_argument("--maps", nargs="+", choices=list(METHODS), default=list(METHODS), help="only these maps; those of an earlier run stay in --output and beside the model (default: all)")
     parser.add_argument("--steps", type=int, help="points of a curve (default: one a patch)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    parser.add_argument("--rows", type=Path, help="file that keeps each picture's numbers; run again to go on after a stop")
+    parser.add_argument("--rows", type=Path, help="file that keeps each picture's numbers; run again to go on after a stop (give a new one when a map's code has changed)")
     parser.add_argument("--beside", action="store_true", help="leave the averages beside the model too, where the page reads them")
     parser.add_argument("--output", type=Path, help="JSON file for the result with its conditions")
     return parser.parse_args(argv)
@@ -132,13 +132,13 @@ def numbers(areas: torch.Tensor) -> dict:
             "ci95": [round(end, 4) for end in interval]}
 
 
-def lead(rows: list[dict], best: str, other: str) -> list[float]:
-    """Bootstrap 95 % interval of how much larger the best map's difference is than the other's on the same picture."""
+def lead(rows: list[dict], one: str, other: str) -> list[float]:
+    """Bootstrap 95 % interval of how much larger one map's difference is than the other's on the same picture."""
     def score(name: str) -> torch.Tensor:
         areas = torch.tensor([[row[removal][name] for removal in REMOVALS] for row in rows]).mean(dim=1)
         return areas[:, 0] - areas[:, 1]
 
-    return [round(end, 4) for end in bootstrap_interval(score(best) - score(other))]
+    return [round(end, 4) for end in bootstrap_interval(score(one) - score(other))]
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -157,21 +157,21 @@ def main(argv: list[str] | None = None) -> dict:
     on_train, on_test = summary(train, names), summary(test, names)
     before = earlier(args.output, conditions)
     all_on_train = {**before.get("train", {}), **on_train}
-    chosen = max((name for name in METHODS if name in all_on_train), key=lambda name: all_on_train[name]["difference"])
+    best = max((name for name in METHODS if name in all_on_train), key=lambda name: all_on_train[name]["difference"])
     for name, row in sorted(on_test.items(), key=lambda item: -item[1]["difference"]):
         print(f"{name:21}" + "".join(f"  {key} {row[key]:.3f}" for key in ("insertion", "deletion", "difference"))
               + "  95 % [{:.3f}, {:.3f}]".format(*row["ci95"]) + f"  {row['seconds']:.2f} s")
-    print(f"best on the training pictures: {chosen}; shipped as default: {DEFAULT}")
+    print(f"best on the training pictures: {best}; shipped as default: {DEFAULT}")
     if args.output:
-        leads = {name: lead(test, chosen, name) for name in names if name != chosen and all(chosen in row["drop"] for row in test)}
-        told = {"conditions": {**conditions, "pictures": args.pictures}, **before, "chosen_on_train": chosen, "shipped_default": DEFAULT,
+        leads = {name: lead(test, DEFAULT, name) for name in names if name != DEFAULT and all(DEFAULT in row["drop"] for row in test)}
+        told = {"conditions": {**conditions, "pictures": args.pictures}, **before, "best_on_train": best, "shipped_default": DEFAULT,
                 "test": {**before.get("test", {}), **on_test}, "train": all_on_train,
-                "chosen_minus_other_ci95": {**before.get("chosen_minus_other_ci95", {}), **leads}}
+                "default_minus_other_ci95": {**(before.get("default_minus_other_ci95", {}) if DEFAULT not in names else {}), **leads}}
         args.output.write_text(json.dumps(told, indent=1) + "\n")
     if args.beside:
         file = classifier.files / FAITHFULNESS_FILE
         told = earlier(file, conditions)
-        told = {"pictures": args.pictures, "conditions": conditions, **told, "chosen_on_train": chosen, "test": {**told.get("test", {}), **on_test}}
+        told = {"pictures": args.pictures, "conditions": conditions, **told, "best_on_train": best, "test": {**told.get("test", {}), **on_test}}
         file.write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(on_test))
     return on_test

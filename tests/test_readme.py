@@ -142,6 +142,9 @@ def test_the_heat_maps_numbers_are_those_that_were_measured():
     for title, *numbers in told:
         row = measured["test"][titles[title]]
         assert [float(text.replace("−", "-")) for text in numbers] == pytest.approx([row["insertion"], row["deletion"], row["difference"], *row["ci95"]], abs=5.1e-4)
-    assert measured["chosen_on_train"] == measured["shipped_default"] == DEFAULT
-    rivals = [row["ci95"][1] for name, row in measured["test"].items() if name != DEFAULT]
-    assert measured["test"][DEFAULT]["ci95"][0] > max(rivals)  # as the README says
+    assert measured["shipped_default"] == DEFAULT and measured["best_on_train"] == "shapley"
+    for split in ("train", "test"):  # as the README says
+        rivals = [row["ci95"][1] for name, row in measured[split].items() if name not in (DEFAULT, "shapley")]
+        assert measured[split][DEFAULT]["ci95"][0] > max(rivals)
+    low, high = measured["default_minus_other_ci95"]["shapley"]
+    assert low < 0 and f"(95 % interval of its lead: {low:.3f} to {high:.3f})".replace("-", "−") in TEXT

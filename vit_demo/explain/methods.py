@@ -53,8 +53,9 @@ METHODS = {
 }
 
 RANDOM = "random"  # the order that every map must beat
-DEFAULT = "presence"  # the best of the bundled model's 500 training pictures: benchmarks/results/faithfulness.json
-QUICK = "chefer"  # the best of those that are not slow, on the same pictures
+# Chosen on training pictures of the bundled model, by benchmarks/results/faithfulness.json:
+DEFAULT = "presence"  # the best but for Shapley values, which take some thousand forwards for some dozens
+QUICK = "chefer"  # the best of those that are not slow
 MOST_FLOPS = 10e9  # of a forward pass, for the default to come unasked; ViT-B/16 at 224 px takes 35e9
 
 

@@ -18,6 +18,7 @@ from vit_demo.explain.quadrature import gauss_legendre
 from vit_demo.explain.tokens import Progress, classify, embed
 
 STEPS, MOST_STEPS = 32, 128
+MOST_PASSES = 2 * MOST_STEPS - STEPS  # 32 + 64 + 128
 TOLERANCE = 0.02  # of the change, or of the largest share where that is more
 
 
@@ -34,13 +35,15 @@ def integrated_presence(model, pixel_values: Tensor, target: Tensor, progress: P
         shares = _along(model, embeddings, target, steps, progress and _from(progress, before))
         gap = shares.sum().item() - (whole - alone)
         if steps == MOST_STEPS or abs(gap) <= TOLERANCE * max(abs(whole - alone), shares.abs().max().item()):
+            if progress:
+                progress(MOST_PASSES, MOST_PASSES)
             return Attribution(shares, whole - alone, gap)
         steps, before = 2 * steps, before + steps
 
 
 def _from(progress: Progress, before: int) -> Progress:
     """Steps of another round beside all that may be needed: a bar does not fill before it is known that none is left."""
-    return lambda done, steps: progress(before + done, 2 * MOST_STEPS - STEPS)
+    return lambda done, steps: progress(before + done, MOST_PASSES)
 
 
 def _along(model, embeddings: Tensor, target: Tensor, steps: int, progress: Progress | None, batch: int = 4) -> Tensor:
