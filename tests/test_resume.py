@@ -8,18 +8,15 @@ import shutil
 import signal
 import time
 
-import psutil
 import pyarrow.parquet as parquet
 import pytest
 import torch
-from accelerate import Accelerator
 from transformers import ViTForImageClassification
 
 from tests.runs import QUICK, RANDOM, again, child, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.training_data import parquet_dataset
 from training import checkpoint, outcome, train
 from training.batches import EpochBatches
-from training.interrupt import Interrupt
 from training.train import cli, main
 from vit_demo.errors import UserError
 
@@ -153,28 +150,6 @@ def test_killed_while_it_saves_fifty_times(dataset, uninterrupted, tmp_path, qui
     assert resumed == 50 and half_written >= 10
 
 
-def test_the_first_signal_saves_and_leaves_with_130_the_second_leaves_at_once(dataset, tmp_path):
-    process = child(flags(dataset, tmp_path / "run", "--epochs", "2000", "--batch-size", "1", "--save-every", "4", "--resident-gb", "0"), tmp_path / "log")
-    wait_for(process, lambda: checkpoint.saved(tmp_path / "run" / "state"))
-    workers = psutil.Process(process.pid).children()
-    assert workers
-    for reached in [*workers, process]:  # as a terminal's Ctrl-C does
-        os.kill(reached.pid, signal.SIGINT)
-    process.join(60)
-    told = (tmp_path / "log").read_text()
-    assert process.exitcode == 130 and told.count("finishing the step and saving; once more leaves at once") == 1 and "Traceback" not in told
-    assert f"--output {tmp_path / 'run'} --resume" in told
-    step = int(told.split("stopped after step ")[1].split()[0])
-    assert checkpoint.newest_complete(tmp_path / "run" / "state").name == f"step-{step:08d}"
-
-
-def wait_for(process, sign, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not sign():
-        assert process.is_alive() and time.monotonic() < end
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_the_last_step_says_how_to_go_on(number, dataset, uninterrupted, tmp_path, monkeypatch, capsys):
     """The trained state is saved; what is left is to measure and write it."""
@@ -193,14 +168,6 @@ def test_a_signal_after_the_last_step_says_how_to_go_on(number, dataset, uninter
     assert same_weights(tmp_path / "run", uninterrupted[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_first_step_is_one_word_and_130(number, dataset, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train, "load_splits", lambda *given, **more: os.kill(os.getpid(), number) or time.sleep(10))
-    with pytest.raises(SystemExit) as stopped:
-        cli(lambda: main(flags(dataset, tmp_path / "run")))
-    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n" and not (tmp_path / "run").exists()
-
-
 def test_best_weights_that_are_gone_are_missed_before_training_goes_on_and_before_others_are_shipped(dataset, tmp_path, monkeypatch, quick):
     output, more = tmp_path / "run", ("--validation-images", "8", "--keep", "best")
     with monkeypatch.context() as patch:
@@ -215,22 +182,6 @@ def test_best_weights_that_are_gone_are_missed_before_training_goes_on_and_befor
     with pytest.raises(UserError, match="is gone: --keep best ships the weights of epoch"):
         main(flags(dataset, tmp_path / "other", *more))
     assert not (tmp_path / "other" / "model.safetensors").exists()
-
-
-def test_a_second_signal_leaves_at_once_but_a_launchers_echo_does_not(monkeypatch):
-    left = []
-    monkeypatch.setattr(os, "_exit", left.append)
-    interrupt = Interrupt(Accelerator(cpu=True), minutes=0, started=time.monotonic())
-    try:
-        assert not interrupt.asked()
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)  # what a launcher passes on
-        assert interrupt.asked() and left == []
-        interrupt.first -= 1
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert left == [130]
-    finally:
-        interrupt.restore()
 
 
 def test_early_stopping_ships_the_best_weights_and_resuming_does_not_go_further(dataset, tmp_path, monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """The whole command, on a few small pictures: what it writes and what it refuses."""
 
 import json
-import sys
 import tempfile
 import weakref
 from collections import namedtuple
@@ -14,7 +13,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
 from tests.tiny import pil, save_tiny_model
 from tests.training_data import NAMES, image_folder, parquet_dataset
-from training import checkpoint, forecast, outcome, train
+from training import checkpoint, outcome, train
 from training.config import TrainConfig
 from training.data import load_splits
 from training.train import main
@@ -190,48 +189,6 @@ def test_bad_pictures_and_labels_are_refused_before_the_first_step(tmp_path):
     with pytest.raises(UserError, match="only one class"):
         main(flags(image_folder(tmp_path / "one", names=("red",)), tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-
-
-def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, capsys):
-    main(flags(dataset, tmp_path / "run", "--validation-images", "8", "--dry-run"))
-    told = capsys.readouterr().out
-    for line in ("40 training pictures, 8 to choose on, 12 test; 3 classes", "3 epochs x 5 steps of 8 pictures; 0.00 M parameters trained by muon", "device cpu, float32, 1 process(es)"):
-        assert line in told
-    assert "about 1 s (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
-
-
-def test_a_dry_run_tries_both_kinds_of_step_where_patches_are_dropped_for_a_while(dataset, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 60.0 if run.config.patches_dropped(epoch) else 120.0)
-    main(flags(dataset, tmp_path / "run", "--patch-dropout", "0.5", "--patch-dropout-until", "0.3", "--dry-run"))
-    steps = 48 // 8
-    assert f"about {steps * (60 + 120 + 120) / 60:.0f} min (" in capsys.readouterr().out  # three epochs
-
-
-def test_a_dry_run_of_a_resumption_forecasts_what_is_left(tmp_path, quick, capsys, monkeypatch):
-    dataset, output = parquet_dataset(tmp_path / "data", train=16, test=3), tmp_path / "run"
-    monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 60.0 if run.config.patches_dropped(epoch) else 120.0)
-    with pytest.raises(SystemExit):
-        main(flags(dataset, output, "--patch-dropout", "0.5", "--patch-dropout-until", "0.3", "--stop-after", "0.00001"))
-    main(again(output, "--dry-run"))
-    assert "about 9 min more (" in capsys.readouterr().out  # 1 step of the first epoch, 2 x 2 of the others
-    with pytest.raises(SystemExit):
-        main(again(output, "--stop-after", "0.00001"))
-    monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 120.0 if not run.config.patches_dropped(epoch) else pytest.fail("of that kind none is left"))
-    main(again(output, "--dry-run"))
-    assert "about 8 min more (" in capsys.readouterr().out
-    main(again(output))
-    main(again(output, "--dry-run"))  # its card is not written
-    assert capsys.readouterr().out.endswith("no step is left: the model is to be measured and written\n")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="as Linux counts, so many KiB")
-def test_memory_is_told_in_bytes_on_every_system(monkeypatch):
-    linux = forecast.peak_memory()
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert forecast.peak_memory() * 1024 == pytest.approx(linux, rel=0.1)
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setattr(forecast.psutil.Process, "memory_info", lambda process: namedtuple("Memory", "peak_wset")(7))
-    assert forecast.peak_memory() == 7
 
 
 def test_a_file_that_another_process_tries_the_output_with_is_no_run(tmp_path, monkeypatch):

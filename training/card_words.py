@@ -6,6 +6,13 @@ import shlex
 
 from training.config import TrainConfig
 
+# Of a data set: the part's name in metrics.json, and its pictures as counted, as left out, as fingerprinted.
+PARTS = (
+    ("train", "to learn from", "pictures to learn from", "training pictures"),
+    ("validation", "held out to choose on", "pictures to choose on", "validation pictures"),
+    ("held_out", "held out to measure on", "pictures to measure on", "held-out pictures"),
+    ("test", "test pictures", "test pictures", "test pictures"),
+)
 MEASURED = (
     "Measured on the written files through their own image processor, the pictures read as this project reads them: upright, "
     "see-through ones on white, 16 bits scaled to 8."
@@ -124,19 +131,13 @@ def data(metrics: dict, hub_dataset: bool, bank: int) -> str:
         return "The dataset was not recorded."
     linked = f"[{plain(name)}](https://huggingface.co/datasets/{name})" if hub_dataset else code(name)
     linked += f", configuration {code(dataset['config'])}" if dataset.get("config") else ""
-    counts = [f"{dataset[key]:,} {words}" for key, words in (
-        ("train_images", "to learn from"), ("validation_images", "held out to choose on"), ("held_out_images", "held out to measure on"), ("test_images", "test pictures"))
-        if dataset.get(key)]
+    counts = [f"{dataset[f'{part}_images']:,} {words}" for part, words, _, _ in PARTS if dataset.get(f"{part}_images")]
     last = "in the last run, " if earlier(metrics) else ""
     lines = [f"{linked}: {last}{', '.join(counts)}." if counts else f"{linked}."]
-    unread = [f"{dataset[key]:,} of the {words}" for key, words in (
-        ("unreadable_train_images", "pictures to learn from"), ("unreadable_validation_images", "pictures to choose on"),
-        ("unreadable_held_out_images", "pictures to measure on"), ("unreadable_test_images", "test pictures")) if dataset.get(key)]
+    unread = [f"{dataset[key]:,} of the {words}" for part, _, words, _ in PARTS if dataset.get(key := f"unreadable_{part}_images")]
     if unread:
         lines.append(f"Left out, since they could not be read: {', '.join(unread)}.")
-    prints = [(part, dataset[key]) for part, key in (
-        ("training pictures", "fingerprint"), ("validation pictures", "validation_fingerprint"), ("held-out pictures", "held_out_fingerprint"),
-        ("test pictures", "test_fingerprint")) if dataset.get(key)]
+    prints = [(words, dataset[key]) for part, _, _, words in PARTS if dataset.get(key := "fingerprint" if part == "train" else f"{part}_fingerprint")]
     if prints:
         lines.append("SHA-256 of pixels and labels, the same in any order: " + "; ".join(f"{part} `{value}`" for part, value in prints) + ".")
     if bank:

@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from training import command_line, report
-from training.data import encoded, mixed
+from training.data import encoded, labels_of, mixed
 from training.files import Files
 from training.lineage import KNOWN
 from training.scores import scores
@@ -39,7 +39,7 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     need_split(opened, split, "--split")
     columns = find_columns(opened[split].features, image_column, label_column)
     rows = sorted(mixed(opened[split])[:max_images])
-    ids, names = class_ids(opened[split][columns[1]][:], opened[split].features[columns[1]])
+    ids, names = class_ids(*labels_of(opened, split, columns))
     ids = [ids[row] for row in rows]
     classifier = load(model, revision=revision, limits=report.OWN_MODEL)
     model_class, how = match_classes(names, classifier.labels, by_number)

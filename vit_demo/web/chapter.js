@@ -104,6 +104,19 @@
     if (answer.done) frame.line.free();
   });
 
+  /** What the server told last about something that is chosen, as `open` reads it: `here`. want(wish) asks anew where that is of another
+      choice, and once for each; `heard` is called when it has come. */
+  vit.kept = (frame, what, first, open, heard) => {
+    let wanted = first;
+    const kept = { here: open(first), want: (wish) => {
+      const same = (told) => Object.entries(wish).every(([name, value]) => told[name] === value);
+      if (same(kept.here) || (same(wanted) && frame.line.busy)) return;
+      wanted = wish;
+      frame.ask({ what, ...wish }, (reply) => { kept.here = open(reply); heard(); });
+    } };
+    return kept;
+  };
+
   /** How far work is, from 0 to 1; there it hides. */
   vit.bar = (share = 0) => {
     const fill = h("i"), node = h("div", { class: "progress" }, fill);

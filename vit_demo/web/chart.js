@@ -41,3 +41,6 @@ vit.nice = (most) => {
   const unit = 10 ** Math.floor(Math.log10(most || 1));
   return unit * [1, 2, 4, 6, 8, 10].find((n) => n * unit >= most);
 };
+
+/** A bar from the middle: to the right and blue above 0, to the left and vermilion below, all of its half at the peak. */
+vit.both = (v, peak) => vit.h("span", { class: "both" }, vit.h("i", { class: v < 0 ? "minus" : "", style: `width:${(50 * Math.abs(v)) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }));

@@ -2,36 +2,29 @@
 vit.block = (data, frame, given) => {
   const { h, number, term, who } = vit, { layers } = data;
   const opened = (block) => ({ ...block, strips: block.strips.map((strip) => ({ ...strip, values: vit.unpack(strip.values) })) });
+  const kept = vit.kept(frame, "block", data.block, opened, () => draw()), { layer: first, strips: begun } = kept.here;
   const size = (v) => number(v, v && v < 0.095 ? 4 : 2);
-  let here = opened(data.block), wanted = here, fromCls = false, drawn = null;
+  let fromCls = false, drawn = null;
 
   const asker = vit.choice("whose way through the layer", ["the chosen patch", "CLS"], 0, (i) => { fromCls = i === 1; draw(); });
-  const slider = layers > 1 ? vit.slider("layer", { min: 1, max: layers, value: here.layer, show: (v) => `${v} of ${layers}` }, given.go) : null;
+  const slider = layers > 1 ? vit.slider("layer", { min: 1, max: layers, value: first, show: (v) => `${v} of ${layers}` }, given.go) : null;
   const title = h("h3", {}), says = h("p", { "aria-live": "polite" });
-  const most = Math.max(...here.strips.map(({ values }) => values.length)), fits = (values) => (values.length < most ? 192 : 768);
-  const rows = here.strips.map(({ kind, name, values }) => {
+  const most = Math.max(...begun.map(({ values }) => values.length)), fits = (values) => (values.length < most ? 192 : 768);
+  const rows = begun.map(({ kind, name, values }) => {
     const strip = vit.strip(values, { kind, cells: Math.min(values.length, fits(values)) }), sizes = h("span", { class: "mono" });
     strip.style.width = `${Math.max(50, (100 * values.length) / most)}%`;
     return { strip, sizes, node: h("div", { class: `step ${kind}` }, h("span", {}, name), strip, sizes) };
   });
 
-  /** Another token or layer comes when it is chosen, not when a patch is pointed at. */
-  function fetch() {
-    const layer = Math.max(1, given.layer()), token = fromCls ? 0 : vit.state.patch + 1;
-    const same = (block) => block.layer === layer && block.token === token;
-    if (same(here) || (same(wanted) && frame.line.busy)) return;
-    wanted = { layer, token };
-    frame.ask({ what: "block", ...wanted }, (reply) => { here = opened(reply); draw(); });
-  }
-
   function draw() {
-    slider?.put(Math.max(1, given.layer()));
-    fetch();
-    if (drawn === here) return;
-    drawn = here;
-    const { layer, token, strips } = here, place = `${who(token)} in layer ${layer}`;
+    const at = Math.max(1, given.layer());
+    slider?.put(at);
+    kept.want({ layer: at, token: fromCls ? 0 : vit.state.patch + 1 }); // of a patch when it is chosen, not when it is pointed at
+    if (drawn === kept.here) return;
+    drawn = kept.here;
+    const { layer, token, strips } = drawn, place = `${who(token)} in layer ${layer}`;
     title.textContent = `Inside one layer: ${place}`;
-    says.textContent = here.says;
+    says.textContent = drawn.says;
     rows.forEach(({ strip, sizes }, i) => {
       const { name, values, length } = strips[i], peak = vit.peak(values);
       strip.classList.toggle("cls", token === 0);
@@ -48,7 +41,7 @@ vit.block = (data, frame, given) => {
   const node = h("div", { class: "below inside" }, title, h("div", { class: "tools" }, asker, slider),
     h("div", { class: "steps", role: "group", "aria-label": "the steps through the layer, first to last" }, ...rows.map((row) => row.node)), says,
     h("p", { class: "quiet" }, "Down the line runs what the token has. Beside it, attention and the MLP each read a normalised copy, and what they make of it is added; nothing is overwritten (Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; after Vaswani et al. 2017, arXiv:1706.03762). The line is called the residual stream (Elhage et al. 2021). What the heads of the chapter before have gathered lies side by side and goes through one more matrix (o_proj), which mixes them. Each strip has its full colour at its own ±; the length of a vector is the root of the sum of its squares.",
-      here.strips.some(({ values }) => values.length > fits(values)) ? " Where there are more numbers than cells, some of them are drawn, evenly spaced." : ""));
+      begun.some(({ values }) => values.length > fits(values)) ? " Where there are more numbers than cells, some of them are drawn, evenly spaced." : ""));
   node.draw = draw;
   return node;
 };
@@ -57,7 +50,7 @@ vit.block = (data, frame, given) => {
 vit.written = ({ written, label }) => {
   const { h, number } = vit, { embedding, attention, MLP, bias, logit } = written;
   const peak = vit.peak([embedding, ...attention, ...MLP, bias]) || 1;
-  const part = (v) => [h("td", {}, h("span", { class: "both" }, h("i", { class: v < 0 ? "minus" : "", style: `width:${(50 * Math.abs(v)) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }))), h("td", { class: "mono" }, number(v))];
+  const part = (v) => [h("td", {}, vit.both(v, peak)), h("td", { class: "mono" }, number(v))];
   const row = (name, ...parts) => h("tr", {}, h("th", { scope: "row" }, name), ...parts);
   return h("div", { class: "below" }, h("h3", {}, `Who wrote the logit of ${vit.named(label)}?`), h("p", { class: "quiet" }, written.says),
     h("div", { class: "scroll" }, h("table", { class: "logits written" },

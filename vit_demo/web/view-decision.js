@@ -12,7 +12,7 @@ vit.views.decision = (card, data, frame) => {
     const sum = powers.reduce((a, b) => a + b, 0), peak = vit.peak(logits);
     table.replaceChildren(h("thead", {}, h("tr", {}, ...["", "logit", "", "softmax", ""].map((t) => t ? h("th", { scope: "col" }, t) : h("td")))), h("tbody", {}, ...data.order.map((index, i) => {
       const v = logits[index], p = powers[index] / sum;
-      return h("tr", {}, h("td", { class: "name", title: data.names[i] }, data.names[i]), h("td", {}, h("span", { class: "both" }, h("i", { class: v < 0 ? "minus" : "", style: `width:${50 * Math.abs(v) / peak}%;${v < 0 ? "right:50%" : "left:50%"}` }))),
+      return h("tr", {}, h("td", { class: "name", title: data.names[i] }, data.names[i]), h("td", {}, vit.both(v, peak)),
         h("td", { class: "mono" }, number(v)), h("td", {}, h("span", { class: "bar" }, h("i", { style: `width:${100 * p}%` }))), h("td", { class: "mono" }, percent(p)));
     })));
     frame.say({ logit: number(logits[data.order[0]]), temperature: number(temperature, 2), p: percent(powers[data.order[0]] / sum) });

@@ -100,30 +100,22 @@
   /** Below: the same positions, interpolated by the server for a picture of another size, seen from where the chosen patch lies. */
   vit.resized = ({ sizes, own, now }, frame) => {
     const opened = (reply) => ({ ...reply, cosines: vit.unpack(reply.cosines) });
-    let here = opened(now), wanted = here, at = sizes.findIndex(({ size }) => size === here.size), drawn = null;
+    const kept = vit.kept(frame, "resize", now, opened, () => draw());
+    let at = sizes.findIndex(({ size }) => size === now.size), drawn = null;
     const map = enlarged(), title = h("h3"), says = h("p", { "aria-live": "polite" });
     const slider = vit.slider("picture size", { min: 0, max: sizes.length - 1, value: at, show: (i) => `${sizes[i].text}${i === own ? ", its own" : ""}` }, (i) => { at = i; draw(); });
     slider.querySelector("input").setAttribute("list", "own-size");
     slider.append(h("datalist", { id: "own-size" }, h("option", { value: own })));
 
-    /** Another size or patch comes when it is chosen, not when a patch is pointed at. */
-    function fetch() {
-      const { size } = sizes[at], { patch } = vit.state;
-      const same = (reply) => reply.size === size && reply.patch === patch;
-      if (same(here) || (same(wanted) && frame.line.busy)) return;
-      wanted = { size, patch };
-      frame.ask({ what: "resize", ...wanted }, (reply) => { here = opened(reply); draw(); });
-    }
-
     function draw() {
-      fetch();
-      if (drawn === here) return;
-      drawn = here;
-      const { grid: [rows, cols], place, patch, cosines } = here;
+      kept.want({ size: sizes[at].size, patch: vit.state.patch }); // of a patch when it is chosen, not when it is pointed at
+      if (drawn === kept.here) return;
+      drawn = kept.here;
+      const { grid: [rows, cols], place, patch, cosines } = drawn;
       map.paint(cosines, place, rows, cols);
       title.textContent = `where patch ${patch} lies, row ${Math.floor(place / cols)}, column ${place % cols}`;
-      if (says.textContent !== here.says) says.textContent = here.says;
-      frame.recode(1, `rows, cols = ${rows}, ${cols}  # the new grid`, here.check);
+      if (says.textContent !== drawn.says) says.textContent = drawn.says;
+      frame.recode(1, `rows, cols = ${rows}, ${cols}  # the new grid`, drawn.check);
     }
     const node = h("div", { class: "below resized" }, h("h3", {}, "And for a picture of another size?"),
       h("div", { class: "wide-row" }, h("div", {}, h("p", { class: "quiet" }, "It is cut into more or fewer patches of the same side, and for those places no position was learned. Fine-tuning at "
