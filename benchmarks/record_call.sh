@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One call of the record run on a machine that is lent for ten minutes at a time (README.md beside this):
+# One call of the record run on a machine that is lent for a quarter of an hour (README.md beside this):
 #
 #   bash benchmarks/record_call.sh LOAD                take in what the folder LOAD brings: wheels, parquet files, parts of the run
 #   bash benchmarks/record_call.sh LOAD MINUTES PARTS  and begin the run or go on with it; the folder PARTS gets what another machine needs;
