@@ -1,5 +1,6 @@
 """What all tests share: an environment that reaches nothing but this machine, the local Hub, and the test data."""
 import os
+import signal
 import socket
 import tempfile
 import uuid
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 pytest.register_assert_rewrite("tests.browser")  # its fixtures ask whether something went wrong, and should say what
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background commands, and all that they start, ignore Ctrl-C
 
 # The client libraries read these once, when they are imported: this file is read before any test module.
 # The port is held from here on; until a test asks for `hub`, connections to it are refused at once.
