@@ -108,7 +108,7 @@ def test_only_one_token_of_one_layer_is_sent(tmp_path):
     look = looked(save_model(tmp_path / "model", (224, 224), 16))
     data = depth.scene(look)["data"]
     assert [len(unpack(strip["values"])) for strip in data["block"]["strips"]] == [48] * 5 + [96] + [48] * 2
-    assert (data["block"]["layer"], data["block"]["token"]) == (3, 1 + look.middle)
+    assert (data["block"]["layer"], data["block"]["token"]) == (2, 0) == (data["after"], 0)
 
 
 def test_the_logit_is_the_sum_of_what_was_written(look):
@@ -117,4 +117,5 @@ def test_the_logit_is_the_sum_of_what_was_written(look):
     assert len(parts) == 8 and sum(parts) == pytest.approx(look.trace.logits.max().item(), abs=1e-4) == pytest.approx(written["logit"], abs=1e-4)
     names = ["the embedding", *(f"attention of layer {i}" for i in (1, 2, 3)), *(f"the MLP of layer {i}" for i in (1, 2, 3)), "the biases"]
     largest = max(range(8), key=lambda i: abs(parts[i]))
-    assert written["says"].endswith(f"sum exactly to the logit, {number(written['logit'])}. The largest, {number(parts[largest])}, is from {names[largest]}.")
+    against = ", and speaks against the class" if parts[largest] < 0 else ""
+    assert written["says"].endswith(f"sum exactly to the logit, {number(written['logit'])}. The strongest, {number(parts[largest])}, is from {names[largest]}{against}.")

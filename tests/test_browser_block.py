@@ -21,9 +21,17 @@ def block(page):
     page.focus(".side .picture")
     for key in ("Escape", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
+    page.click(".inside [role=radio]:text-is('the chosen patch')")
     page.fill(".card .slider input >> nth=0", "3")
     settled(page, "patch 9 in layer 3")
     return page
+
+
+def test_it_opens_half_way_with_what_the_model_itself_reads(open_page, address):
+    page = open_page(f"{address}/?chapter=6")
+    settled(page, "CLS in layer 2")
+    assert "2 of 3" in page.inner_text(".card > .slider")
+    page.close()
 
 
 def settled(page, place: str):

@@ -107,7 +107,7 @@ def test_the_map_that_comes_next_says_how_far_it_is(page, monkeypatch):
     page.select_option("select[aria-label=method]", "chefer")
     first.set()
     page.wait_for_selector(".card .quiet:has-text('Grad-CAM:'):has-text('Faithfulness')")
-    page.wait_for_function("document.querySelector('.card .progress i').style.width === '10%'")
+    page.wait_for_function("document.querySelector('.card .progress i').style.width === '9%'")
     assert page.is_visible(".card .progress")
     second.set()
     page.wait_for_selector(".card .quiet:has-text('Chefer'):has-text('Faithfulness')")
@@ -156,12 +156,15 @@ def test_the_chosen_patch_looks_and_a_pair_is_worked_out_number_by_number(page, 
     layer = model.vit.layers[1]
     with torch.no_grad():
         hidden = layer.layernorm_before(traced.hidden_states[1])
-        query, keys = (project(hidden).unflatten(-1, (traced.attentions.shape[1], -1))[:, 2] for project in (layer.attention.q_proj, layer.attention.k_proj))
+        query, keys, values = (project(hidden).unflatten(-1, (traced.attentions.shape[1], -1))[:, 2] for project in (layer.attention.q_proj, layer.attention.k_proj, layer.attention.v_proj))
     dot = (query[token] @ keys[key]).item()
     assert float(page.inner_text("[data-live=dot]").replace("−", "-")) == pytest.approx(dot, abs=0.011)
     assert told.group(2) == percent(traced.attentions[1, 2, token, key].item()) and f"sum {page.inner_text('[data-live=dot]')}" in page.inner_text(".worked >> nth=2")
     inked = page.eval_on_selector_all(".worked canvas", "nodes => nodes.map(n => n.getContext('2d').getImageData(0, 0, n.width, 1).data.some(v => v))")
-    assert inked == [True] * 3
+    assert inked == [True] * 5
+    mixed = traced.attentions[1, 2, token] @ values
+    assert page.inner_text(".worked >> nth=3").split("\n")[-1] == f"× {told.group(2)}" and f"value, patch {key - 1}" in page.inner_text(".worked >> nth=3")
+    assert page.inner_text(".worked >> nth=4").split("\n")[-1] == f"±{number(mixed.abs().max().item())}"
 
 
 def test_the_erase_game_counts_what_was_found_and_not_what_was_shown(page, folder, traced):

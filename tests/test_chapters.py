@@ -12,9 +12,10 @@ from PIL import Image
 
 from tests.models import LABELS, save_model, where_it_lies
 from tests.test_draw import unpack
-from vit_demo.chapters import CHAPTERS, projection, tokens
+from vit_demo.chapters import CHAPTERS, depth, projection, tokens
 from vit_demo.chapters.scene import Look, a, number, percent, snippet
 from vit_demo.classifier import load
+from vit_demo.explain import embeddings
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
@@ -51,6 +52,26 @@ def test_a_snippet_opens_the_bundled_model_and_one_of_the_hub_by_their_names(loo
     assert 'from_pretrained(\n    "vit_demo/bundled", attn' in snippet(replace(look, classifier=load()), "") and "folder" not in snippet(replace(look, classifier=load()), "")
     code = snippet(replace(look, classifier=replace(look.classifier, name="user/vit", revision="a1b2")), "")
     assert 'from_pretrained(\n    "user/vit", revision="a1b2", attn' in code and "folder" not in code
+
+
+@pytest.mark.parametrize("sure, told", [
+    ([0.1, 0.24, 0.26, 0.93], "after layer 1 it says cat, 24 %, and keeps to it. The largest step is that of layer 3, from 26 % to 93 %."),
+    ([0.9, 0.8, 0.7], "after layer 1 it says cat, 80 %, and keeps to it; in the end with 70 %.")])
+def test_when_it_makes_up_its_mind_is_told_with_how_sure_it_was(look, sure, told):
+    named = replace(look, classifier=replace(look.classifier, labels=("cat",) * len(LABELS)))
+    assert re.sub("<[^>]*>", "", depth.settled(named, 1, sure)).replace("\u00a0", " ") == told
+    assert re.sub("<[^>]*>", "", depth.settled(named, 0, sure)).startswith("it keeps saying cat")
+
+
+def test_filters_that_look_like_noise_are_told_to(look, monkeypatch):
+    """Random weights do; plain colours do not."""
+    noise = projection.scene(look)
+    assert "Most look like noise" in noise["attempt"]
+    weight = look.model.vit.embeddings.patch_embeddings.projection.weight
+    even, _ = embeddings.evenness(weight)
+    assert noise["data"]["filter"] == even[: noise["data"]["shown"]].argmax() and f"filter {noise['data']['filter']}: " in noise["check"]["says"]
+    monkeypatch.setattr(weight, "data", weight.data.mean(dim=(2, 3), keepdim=True).expand_as(weight).contiguous())
+    assert "Which ones look for colour" in projection.scene(look)["attempt"]
 
 
 def test_the_projection_is_a_convolution_too(look):

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.explain_models import SHAPES, model, outputs, pixels
-from vit_demo.explain.embeddings import assembly, filter_components, project, projection, projection_sum
+from vit_demo.explain.embeddings import assembly, evenness, filter_components, project, projection, projection_sum
 from vit_demo.explain.patches import patchify
 
 
@@ -30,6 +30,22 @@ def test_the_terms_of_one_number_add_up_to_it(name):
         assert worked.terms.shape == patch.shape
         assert_close(worked.terms.sum() + worked.bias, worked.value)
         assert_close(worked.value, project(patch, weight, bias)[dimension], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side, colours", [(1, 3), (2, 9), (4, 9), (16, 9)])
+def test_colours_and_slopes_are_even_and_noise_is_as_even_as_chance(side, colours):
+    generator = torch.Generator().manual_seed(0)
+    slope = torch.arange(side).float()
+    even = torch.randn(8, 3, 1, 1, generator=generator) + torch.randn(8, 3, 1, 1, generator=generator) * slope - slope[:, None]
+    shares, chance = evenness(even)
+    assert_close(shares, torch.ones(8))
+    assert chance == pytest.approx(colours / (3 * side**2))
+    noise = torch.randn(20_000 // side, 3, side, side, generator=generator)
+    assert evenness(noise)[0].mean().item() == pytest.approx(chance, rel=0.05)
+    edge = torch.zeros(1, 3, 4, 4)
+    edge[:, :, 1:3] = 1.0  # a bar: its mean is half of its energy
+    assert evenness(edge - edge.mean())[0].item() == pytest.approx(0, abs=1e-6) and evenness(edge)[0].item() == pytest.approx(0.5)
+    assert evenness(torch.zeros(1, 3, 4, 4))[0].item() == 0
 
 
 def test_components_of_filters_made_from_two_patterns_are_those_patterns():

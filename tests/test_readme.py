@@ -16,7 +16,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from tests.models import save_model
 from tests.served import serve
-from vit_demo.classifier import load
+from vit_demo.classifier import BUNDLED, FAITHFULNESS_FILE, load
 from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM
 from vit_demo.images import open_picture
 from vit_demo.models import Models
@@ -139,6 +139,7 @@ def test_the_heat_maps_numbers_are_those_that_were_measured():
     titles = {method.title: name for name, method in METHODS.items()} | {"A random order": RANDOM}
     told = re.findall(r"^\| \**([^|*]+?)\**(?:, the default)? \| [^|]*\| ([\d.−]+) \| ([\d.−]+) \| \*\*([\d.−]+)\*\* \| ([\d.−]+) to ([\d.−]+) \|$", TEXT, re.MULTILINE)
     assert {titles[title] for title, *_ in told} == set(measured["test"])
+    assert json.loads((BUNDLED / FAITHFULNESS_FILE).read_text())["test"] == measured["test"]  # what the page tells
     for title, *numbers in told:
         row = measured["test"][titles[title]]
         assert [float(text.replace("−", "-")) for text in numbers] == pytest.approx([row["insertion"], row["deletion"], row["difference"], *row["ci95"]], abs=5.1e-4)

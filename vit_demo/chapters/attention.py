@@ -35,8 +35,9 @@ def scene(look: Look) -> dict:
     uniform = maths.patch_distances(trace.grid, look.patch).mean().item()  # of a head that looks everywhere alike
     story = (
         "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant; patches do "
-        f"the same. Each of the {mono(tokens)} tokens asks all of them a question, by the dot product of its query with their "
-        f"keys; softmax turns the {mono(tokens)} scores into weights that sum to 1, and the token takes that mix of their values. "
+        f"the same. {heads_are(layers, heads)} has three learned matrices, which make of every token (its numbers evened out first) a query, what it asks, a key, "
+        f"what it answers to, and a value, what it gives: {mono(width)} numbers each. A token's query is multiplied with the keys of all "
+        f"{mono(tokens)}, a dot product each; softmax turns these scores into weights that sum to 1, and the token takes that mix of the values. "
         f"Of all patches, {live('who', kind='w')} looks most at {live('target', kind='w')}: with {live('most', kind='')} of its "
         f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}. {live('rest', kind='w')}")
     equation = (
@@ -64,6 +65,12 @@ answer = attentions[layer][0, head, token, key].item()
     }
 
 
+def heads_are(layers: int, heads: int) -> str:
+    """What a layer and a head are, counted."""
+    of = "the model's one layer" if layers == 1 else f"each of the {mono(layers)} layers, one after the other,"
+    return f"In {of} there is one head; it" if heads == 1 else f"In {of} work {mono(heads)} heads side by side; each"
+
+
 def chosen(look: Look, token: int) -> tuple[int, int]:
     """The visitor's layer and head; where they have chosen neither, those that show most."""
     layers, heads = look.trace.attentions.shape[:2]
@@ -73,9 +80,9 @@ def chosen(look: Look, token: int) -> tuple[int, int]:
 
 
 def queries(attended) -> dict:
-    """Queries and keys (H,T,d) of one layer's attention, and their places (H,2,T,2) in each head's plane."""
+    """Queries, keys and values (H,T,d) of one layer's attention, and the places (H,2,T,2) of the first two in each head's plane."""
     planes = [maths.query_key_map(query, key) for query, key in zip(attended.query, attended.key, strict=True)]
-    return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16"),
+    return {"query": pack(attended.query, "u16"), "key": pack(attended.key, "u16"), "value": pack(attended.value, "u16"),
             "places": pack(torch.stack([torch.stack(plane[:2]) for plane in planes]), "u16"),
             "explained": [plane.explained.sum().item() for plane in planes]}
 

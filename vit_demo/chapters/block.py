@@ -19,7 +19,7 @@ def inside(look: Look, layer: int, token: int) -> dict:
         ("branch", "LayerNorm", made.normed_between),
         ("branch", f"MLP: {whole(config.intermediate_size)} hidden, after {activation(look)}", made.hidden),
         ("added", f"MLP: back to {whole(config.hidden_size)}", made.mlp), ("stream", "out = between + MLP", made.leaving))
-    return {"layer": layer, "token": token, "says": lengths(made) + hidden(made, activation(look)),
+    return {"layer": layer, "token": token, "activation": activation(look), "says": lengths(made) + hidden(made, activation(look)),
             "strips": [{"kind": kind, "name": name, "values": pack(values), "length": values.norm().item()} for kind, name, values in named]}
 
 
@@ -66,9 +66,10 @@ def written(look: Look, added: lens.Contributions) -> dict:
     by_name = {"the embedding": embedding, "the biases": bias, **{f"{what} of layer {layer}": value for what, values in (("attention", attention), ("the MLP", mlp))
                                                                  for layer, value in enumerate(values, 1)}}
     most = max(by_name, key=lambda name: abs(by_name[name]))
-    says = ("The logit is a weighted sum of the class token's numbers at the end, and those are the sum of all that was written into them: so it "
+    says = ("The logit of a class, its score before softmax, is a weighted sum of the class token's numbers at the end, and those are the sum of all that was written into them: so it "
             "comes apart into what each writer gave. The last LayerNorm divides by the spread of those numbers; that is taken as it was on this "
-            f"picture. Then the parts sum exactly to the logit, {number(logit)}. The largest, {number(by_name[most])}, is from {most}.")
+            f"picture. Then the parts sum exactly to the logit, {number(logit)}. The strongest, {number(by_name[most])}, is from {most}"
+            f"{', and speaks against the class' if by_name[most] < 0 else ''}.")
     return {"says": says, "embedding": embedding, "attention": attention, "MLP": mlp, "bias": bias, "logit": logit}
 
 

@@ -108,7 +108,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
 
     def work(progress) -> dict:
         pixel_values = look.trace.pixel_values[None]
-        found = attribution(method, look.model, pixel_values, target(look.model, wanted, against), progress)
+        found = attribution(method, look.model, pixel_values, target(look.model, wanted, against), lambda done, total: progress(9 * done, 10 * total))
         scores = patches_of(found)
         progress(9, 10)
         maps = torch.stack([scores, random_map(len(scores))])

@@ -27,19 +27,18 @@ def scene(look: Look) -> dict:
     top = probabilities.topk(min(3, len(labels)))
     added = lens.contributions(look.model, trace.hidden_states)
     lengths = lens.norms(trace.hidden_states)
-    half, layers, token = len(leads) // 2, len(leads) - 1, 1 + look.middle
-    opened, written = block.inside(look, layers, token), block.written(look, added)
-    settled = (f"after layer {mono(decided)} it says {look.label(best)} and keeps to it" if decided
-               else f"it keeps saying {look.label(best)}")
+    half = len(leads) // 2  # where the page opens: after the last layer nothing reads the patches any more
+    opened, written = block.inside(look, half, 0), block.written(look, added)
     story = (
         f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token, so we may stop early and read "
         f"them as if they were the last: this is the logit lens. Before the first layer the class token would say "
-        f"{look.label(early)}, whatever the picture; {settled}, with {mono(percent(look.probabilities[best].item()))} in the end. "
+        f"{look.label(early)}, whatever the picture; {settled(look, decided, cls[:, best].tolist())} "
         f"Read after layer {live('layer', kind='')} at patch {live('patch', kind='')} instead, it says {live('says', kind='w')}: "
-        "what that token has gathered by then, of all the others too.")
+        "what that token has gathered by then, of all the others too. The model itself reads the class token alone.")
     body = f"""
+layer = {half}  # 0: before the first
 with torch.no_grad():
-    hidden = model(pixels, output_hidden_states=True).hidden_states[{half}][0, 0]  # CLS after layer {half}
+    hidden = model(pixels, output_hidden_states=True).hidden_states[layer][0, 0]  # CLS
     answer = model.classifier(model.vit.layernorm(hidden)).softmax(-1)[{best}].item()
 """
     return {
@@ -49,7 +48,7 @@ with torch.no_grad():
                     f"then, of the same: between + MLP = {live('leaving', kind='')}",
         "attempt": "move the layer slider while you watch the patches. At which of them does the answer stand before the class token has it?",
         "data": {
-            **look.shown, "layers": layers, "classes": [labels[i] for i in look.ranked[:CURVES]],
+            **look.shown, "layers": len(leads) - 1, "after": half, "classes": [labels[i] for i in look.ranked[:CURVES]],
             "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],
             "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "labels": used(labels, top.indices),
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
@@ -57,10 +56,20 @@ with torch.no_grad():
             "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},
             **cosines(look, None), "block": opened, "written": written,
         },
-        "also": [block.inside_check(look, layers, token, opened["strips"][2]["length"]), block.written_check(look, written["MLP"][-1])],
+        "also": [block.inside_check(look, half, 0, opened["strips"][2]["length"]), block.written_check(look, written["MLP"][-1])],
         "check": {"code": snippet(look, body), "value": cls[half, best].item(),
                   "says": f"How sure the class token is of {labels[best]} after layer {half}: {percent(cls[half, best].item())}."},
     }
+
+
+def settled(look: Look, decided: int, sure: list[float]) -> str:
+    """From which layer on the class token says the answer, how surely, and which layer makes it sure: `sure` is told after 0, 1 … layers."""
+    label = look.label(look.ranked[0])
+    said = f"after layer {mono(decided)} it says {label}, {mono(percent(sure[decided]))}, and keeps to it" if decided else f"it keeps saying {label}"
+    layer = max(range(1, len(sure)), key=lambda layer: sure[layer] - sure[layer - 1])
+    if sure[layer] <= sure[layer - 1]:
+        return f"{said}; in the end with {mono(percent(sure[-1]))}."
+    return f"{said}. The largest step is that of layer {mono(layer)}, from {mono(percent(sure[layer - 1]))} to {mono(percent(sure[layer]))}."
 
 
 def used(labels, indices) -> dict:

@@ -111,7 +111,7 @@ def facts(look: Look) -> list[list[str]]:
         ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures" + interval(metrics)],
         ["learned from", plain(dataset.get("name")) and f"{plain(dataset['name'])}" + (
             f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
-        ["started from", plain(metrics.get("base_model")) or ("base_model" in metrics and metrics["base_model"] is None and "random weights")],
+        ["started from", plain(metrics.get("base_model")) or ("base_model" in metrics and metrics["base_model"] is None and "random weights" + (", by the first of its runs" if before else ""))],
         ["training", "epochs" in metrics and taken(metrics) + (f", the last of {len(before) + 1} runs" if before else "")],
         ["device", plain(metrics.get("device"))],
         ["command", plain(metrics.get("command"), 400)],

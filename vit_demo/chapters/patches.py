@@ -25,9 +25,9 @@ def scene(look: Look) -> dict:
     story = (
         "A transformer reads a row of words, all at once. To give it a picture, the picture is cut into squares of "
         f"{mono(f'{patch} × {patch}')} pixels: {mono(f'{rows} × {cols} = {count}')} patches, read like text from the top "
-        f"left, each laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
-        f"With the class token that makes {mono(count + 1)} tokens, and attention compares every token with every token: "
-        f"{mono(f'{count + 1}² = {whole(cost.token_pairs(count + 1))}')} pairs. Were each pixel a token, it would be "
+        f"left and counted from 0, each laid out as one row of {mono(f'{patch} × {patch} × 3 = {3 * patch * patch}')} numbers. "
+        f"Each becomes a token, what a word is to a sentence. One more comes in front (chapter 4), which makes {mono(count + 1)}, and attention "
+        f"(chapter 5) compares every token with every token: {mono(f'{count + 1}² = {whole(cost.token_pairs(count + 1))}')} pairs. Were each pixel a token, it would be "
         f"{mono(whole(cost.token_pairs(height * width + 1)))}.")
     middle = look.middle
     row, column = divmod(middle, cols)

@@ -64,7 +64,7 @@ def alike(beside: float, anywhere: float) -> str:
     else:
         are = f"{'hardly more' if beside - anywhere > -MORE else 'less'} alike than any two"
     return (f"Neighbours have vectors that are {are}: without what all places share, which tells "
-            f"none from another, side by side their cosine is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. ")
+            f"none from another, side by side their cosine (1: the same direction, 0: nothing in common) is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. ")
 
 
 def origin(metrics: dict) -> str:

@@ -58,6 +58,19 @@ def filter_components(weight: Tensor, count: int = 28) -> Components:
     return Components(filters[:count].to(weight.dtype), explained[:count].to(weight.dtype))
 
 
+def evenness(weight: Tensor) -> tuple[Tensor, float]:
+    """Filters (D,C,P,P) -> (D,) each one's share of energy, 0 to 1, in plain colour and straight slopes (across and down); and the
+    share that noise would have."""
+    side = weight.shape[-1]
+    line = torch.linspace(-1, 1, side, dtype=torch.double)
+    plain = torch.ones(side, side, dtype=torch.double)
+    patterns = torch.stack([plain, *([line.expand(side, side), line[:, None].expand(side, side)] if side > 1 else [])]).flatten(1)
+    patterns = patterns / patterns.norm(dim=1, keepdim=True)  # orthogonal as they are
+    flat = weight.double().flatten(2)
+    energy = flat.square().sum(dim=(1, 2)).clamp(min=torch.finfo(torch.double).tiny)
+    return ((flat @ patterns.T).square().sum(dim=(1, 2)) / energy).to(weight.dtype), len(patterns) / side**2
+
+
 def turned(filters: Tensor, like: Tensor) -> Tensor:
     """Components (n,C,P,P), each with the sign that makes it most like the one of the same rank in `like` (n,C,P,P)."""
     against = (filters * like).flatten(1).sum(dim=1) < 0

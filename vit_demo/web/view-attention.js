@@ -5,7 +5,8 @@ vit.views.attention = (card, data, frame) => {
   const count = rows * cols, tokens = count + 1;
   const all = data.all && vit.unpack(data.all);
   let rest = data.row && { token: data.token, row: vit.unpack(data.row) }; // of a large model: one token's row in every head
-  const opened = ({ layer, one, query, key, places, explained }) => ({ layer, one: one && vit.unpack(one), query: vit.unpack(query), key: vit.unpack(key), places: vit.unpack(places), explained });
+  const opened = ({ layer, one, query, key, value, places, explained }) => ({ layer, one: one && vit.unpack(one), query: vit.unpack(query), key: vit.unpack(key), value: vit.unpack(value), places: vit.unpack(places), explained });
+  const share = (weight) => percent(weight || 1e-9); // what softmax gives is never 0; what was sent has steps
   let here = opened(data);
   let fromCls = false, picked = null; // a pair [token that looks, token looked at] that the reader has chosen
 
@@ -24,7 +25,7 @@ vit.views.attention = (card, data, frame) => {
   const scale = vit.scale("weight of one patch");
   const caption = h("figcaption", { class: "mono" });
   const blank = new Float32Array(data.width), part = (label) => ({ name: h("span"), strip: vit.strip(blank, { label }), sum: h("span", { class: "mono" }) });
-  const parts = { query: part("the query"), key: part("the key"), product: part("the products, number by number") };
+  const parts = { query: part("the query"), key: part("the key"), product: part("the products, number by number"), value: part("the value"), mix: part("the mix of all values") };
   const asker = vit.choice("who looks", ["the chosen patch looks", "CLS looks"], 0, (i) => { fromCls = i === 1; picked = null; draw(); });
   const thumbs = [];
   const grid = h("div", { class: "thumbs", style: `--columns: ${heads * Math.max(1, Math.floor(6 / heads))}; --narrow: ${heads}`, role: "group", "aria-label": "layers and heads" });
@@ -94,31 +95,35 @@ vit.views.attention = (card, data, frame) => {
         if (small) thumb.canvas.paint(small, vit.peak(small));
         empty ||= small?.every((weight) => weight === 0);
       });
-      legend.textContent = `each small grid is as blue as its own strongest patch${empty ? "; an empty one gives all its weight to the class token" : ""}`;
+      legend.textContent = `each small grid is as blue as its own strongest patch${empty ? "; an empty one gives all but a trace of its weight to the class token" : ""}`;
     }
     thumbs.forEach((thumb) => thumb.button.setAttribute("aria-pressed", thumb.layer === layer && thumb.head === head ? "true" : "false"));
     const best = patches.indexOf(max);
     const other = paired()[1];
-    caption.textContent = `${who(token)} → ${who(other)}: ${percent(weights[other])} · to CLS: ${percent(weights[0])}`;
+    caption.textContent = `${who(token)} → ${who(other)}: ${share(weights[other])} · to CLS: ${share(weights[0])}`;
     const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
-      most: percent(max), target: max ? vit.where(best).text.split(" · token")[0] : "none of them",
-      rest: token === 0 ? `It keeps ${percent(weights[0])} for itself.` : `The class token gets ${percent(weights[0])}.`, weight: percent(weights[other]) };
+      most: share(max), target: max ? vit.where(best).text.split(" · token")[0] : "none of them",
+      rest: token === 0 ? `It keeps ${share(weights[0])} for itself.` : `The class token gets ${share(weights[0])}.`, weight: share(weights[other]) };
     if (layer === here.layer) {
       const width = data.width, a = (head * tokens + token) * width, b = (head * tokens + other) * width;
       const query = here.query.subarray(a, a + width), key = here.key.subarray(b, b + width), product = query.map((v, i) => v * key[i]);
       const dot = product.reduce((sum, v) => sum + v, 0);
       Object.assign(sure, { dot: number(dot), score: number(dot / Math.sqrt(width)) });
-      for (const [which, values, text] of [["query", query, `query, ${who(token)}`], ["key", key, `key, ${who(other)}`], ["product", product, "multiplied"]]) {
+      const value = here.value.subarray(b, b + width), mix = new Float32Array(width);
+      weights.forEach((weight, t) => { for (let i = 0; i < width; i++) mix[i] += weight * here.value[(head * tokens + t) * width + i]; });
+      const shown = [["query", query, `query, ${who(token)}`], ["key", key, `key, ${who(other)}`], ["product", product, "multiplied", `sum ${number(dot)}`],
+        ["value", value, `value, ${who(other)}`, `× ${share(weights[other])}`], ["mix", mix, "all values, each by its weight"]];
+      for (const [which, values, text, sum = `±${number(vit.peak(values))}`] of shown) {
         parts[which].name.textContent = text;
-        parts[which].sum.textContent = which === "product" ? `sum ${number(dot)}` : `±${number(vit.peak(values))}`;
+        parts[which].sum.textContent = sum;
         parts[which].strip.paint(values, vit.peak(values));
       }
     } else Object.assign(sure, { dot: "…", score: "…" });
     const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
-    sure.mix = order.map((t) => `${percent(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
+    sure.mix = order.map((t) => `${share(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
     frame.say(sure);
     frame.recode(0, `layer, head, token, key = ${layer}, ${head}, ${token}, ${other}  # counted from 0; token 0 is CLS`,
-      `The weight that ${who(token)} gives to ${who(other)} in layer ${layer + 1}, head ${head + 1}: ${percent(weights[other])}.`);
+      `The weight that ${who(token)} gives to ${who(other)} in layer ${layer + 1}, head ${head + 1}: ${share(weights[other])}.`);
     if (layer === here.layer) frame.recode(1, `layer, head, width = ${layer}, ${head}, ${data.width}  # counted from 0`,
       `The share of variance that the plane of queries and keys shows, layer ${layer + 1}, head ${head + 1}: ${percent(here.explained[head])}.`);
     more.draw();

@@ -4,9 +4,9 @@ vit.block = (data, frame, given) => {
   const opened = (block) => ({ ...block, strips: block.strips.map((strip) => ({ ...strip, values: vit.unpack(strip.values) })) });
   const kept = vit.kept(frame, "block", data.block, opened, () => draw()), { layer: first, strips: begun } = kept.here;
   const size = (v) => number(v, v && v < 0.095 ? 4 : 2);
-  let fromCls = false, drawn = null;
+  let fromCls = true, drawn = null;
 
-  const asker = vit.choice("whose way through the layer", ["the chosen patch", "CLS"], 0, (i) => { fromCls = i === 1; draw(); });
+  const asker = vit.choice("whose way through the layer", ["CLS", "the chosen patch"], 0, (i) => { fromCls = i === 0; draw(); });
   const slider = layers > 1 ? vit.slider("layer", { min: 1, max: layers, value: first, show: (v) => `${v} of ${layers}` }, given.go) : null;
   const title = h("h3", {}), says = h("p", { "aria-live": "polite" });
   const most = Math.max(...begun.map(({ values }) => values.length)), fits = (values) => (values.length < most ? 192 : 768);
@@ -40,7 +40,7 @@ vit.block = (data, frame, given) => {
 
   const node = h("div", { class: "below inside" }, title, h("div", { class: "tools" }, asker, slider),
     h("div", { class: "steps", role: "group", "aria-label": "the steps through the layer, first to last" }, ...rows.map((row) => row.node)), says,
-    h("p", { class: "quiet" }, "Down the line runs what the token has. Beside it, attention and the MLP each read a normalised copy, and what they make of it is added; nothing is overwritten (Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; after Vaswani et al. 2017, arXiv:1706.03762). The line is called the residual stream (Elhage et al. 2021). What the heads of the chapter before have gathered lies side by side and goes through one more matrix (o_proj), which mixes them. Each strip has its full colour at its own ±; the length of a vector is the root of the sum of its squares.",
+    h("p", { class: "quiet" }, `Down the line runs what the token has. Beside it, attention and the MLP each read a copy that LayerNorm has made even (mean 0 and spread 1, then a learned factor and shift for each number), and what they make of it is added; nothing is overwritten (Dosovitskiy et al. 2021, arXiv:2010.11929, eq. 2 and 3; after Vaswani et al. 2017, arXiv:1706.03762). The line is called the residual stream (Elhage et al. 2021). What the heads of the chapter before have gathered lies side by side and goes through one more matrix (o_proj), which mixes them. The MLP (multi-layer perceptron) is two more matrices with a bend between them, ${data.block.activation}; it works on each token alone. Each strip has its full colour at its own ±; the length of a vector is the root of the sum of its squares.`,
       begun.some(({ values }) => values.length > fits(values)) ? " Where there are more numbers than cells, some of them are drawn, evenly spaced." : ""));
   node.draw = draw;
   return node;

@@ -31,7 +31,8 @@ vit.views.decision = (card, data, frame) => {
     const { model, scores } = data.measured;
     if (!scores?.[name] || wanted !== data.order[0] || against >= 0) return ""; // they were measured for the answer that was given
     const told = ([score, low, high]) => `${number(score)} (95 % interval ${number(low)} to ${number(high)})`;
-    return ` On average over ${scores[name][3]} test pictures of ${model}: ${told(scores[name])}; a random order ${told(scores.random)}.`;
+    const count = scores[name][3], others = scores.random[3];
+    return ` On average over ${count} test pictures of ${model}: ${told(scores[name])}; a random order ${others === count ? "" : `over ${others} `}${told(scores.random)}.`;
   };
   let values = null;
 

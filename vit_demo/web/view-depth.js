@@ -3,7 +3,7 @@ vit.views.depth = (card, data, frame) => {
   const { h, percent, number } = vit;
   const { rows, cols, layers } = data, count = rows * cols;
   const best = vit.unpack(data.best), tops = vit.unpack(data.tops);
-  let cosines = vit.unpack(data.cosines), at = data.at, layer = Math.min(vit.state.after ?? layers, layers);
+  let cosines = vit.unpack(data.cosines), at = data.at, layer = Math.min(vit.state.after ?? data.after, layers);
   const brightest = vit.peak(best);
   const steps = [...Array(layers + 1).keys()];
 
@@ -63,6 +63,7 @@ vit.views.depth = (card, data, frame) => {
       near.setAttribute("aria-label", `most like patch ${p}: ${alike.map((i) => `patch ${i}, cosine ${number(row[i])}`).join("; ")}`);
       nearText.textContent = count > 1 ? `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}` : "there is no other patch";
     }
+    frame.recode(0, `layer = ${layer}  # 0: before the first`, `How sure the class token is of ${data.label} after ${layer ? `layer ${layer}` : "no layer"}: ${percent(data.curves[0][layer])}.`);
     frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
     inside.draw();
   }

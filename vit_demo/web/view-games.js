@@ -6,7 +6,8 @@ vit.games.heads = (stage, data, frame) => {
   const legend = vit.scale("change in points with the head off");
   legend.classList.add("both");
   const cells = [], out = h("div", { class: "result", "aria-live": "polite" }), bar = vit.bar();
-  const grid = h("div", { class: "switches", style: `--columns:${data.heads}`, role: "group", "aria-label": "attention heads; press one to switch it off" });
+  const grid = h("div", { class: "switches", style: `--columns:${data.heads}`, role: "group", "aria-label": "attention heads; press one to switch it off" },
+    h("span"), ...Array.from({ length: data.heads }, (_, head) => h("span", { class: "quiet" }, `head ${head + 1}`)));
   for (let layer = 0; layer < data.layers; layer++) {
     grid.append(h("span", { class: "quiet" }, `layer ${layer + 1}`));
     for (let head = 0; head < data.heads; head++) {
@@ -50,9 +51,9 @@ vit.games.duel = (stage, data, frame) => {
     const { model, scores } = data.measured;
     if (!scores) return "";
     const rows = data.duel.filter(([name]) => scores[name]).sort((a, b) => scores[b[0]][0] - scores[a[0]][0]);
-    return h("details", { class: "average" }, h("summary", {}, `The same duel over ${scores.random[3]} test pictures, patches dropped, of ${model}`),
-      h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval"].map((text) => h("th", { scope: "col" }, text)))),
-        h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`].map((text) => h("td", { class: "mono" }, text)))))));
+    return h("details", { class: "average" }, h("summary", {}, `The same duel over many test pictures, patches dropped, of ${model}`),
+      h("table", {}, h("thead", {}, h("tr", {}, ...["map", "score", "95 % interval", "pictures"].map((text) => h("th", { scope: "col" }, text)))),
+        h("tbody", {}, ...rows.map(([name, title]) => h("tr", {}, h("td", {}, title), ...[number(scores[name][0]), `${number(scores[name][1])} to ${number(scores[name][2])}`, scores[name][3]].map((text) => h("td", { class: "mono" }, text)))))));
   };
   const bar = vit.bar(), plot = h("div", { class: "twin" }), legend = vit.scale("share of the map's own best patch");
   legend.top(percent(1));

@@ -17,8 +17,9 @@ vit.views.model = (card, data, frame) => {
     const table = h("table", { class: "confusion" }, h("tr", {}, h("td"), ...labels.map((label) => h("th", { scope: "col", title: label }, h("span", {}, label)))),
       ...counts.map((row, i) => h("tr", {}, h("th", { scope: "row", title: labels[i] }, labels[i]), ...row.map((n, j) => {
         const share = n / (sums[i] || 1), strength = i === j ? share : share / worst;
-        const tell = () => { caption.textContent = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of ${vit.a(labels[i])} were called ${labels[j]}, ${percent(share)}`; };
-        return h("td", { class: i === data.truth && j === data.said ? "here" : "", onpointerenter: tell, onfocus: tell,
+        const says = i === j ? `${labels[i]}: ${n} of ${sums[i]} right, ${percent(share)}` : `${n} of ${sums[i]} pictures of ${vit.a(labels[i])} were called ${labels[j]}, ${percent(share)}`;
+        const tell = () => { caption.textContent = says; };
+        return h("td", { class: i === data.truth && j === data.said ? "here" : "", "aria-label": says, onpointerenter: tell, onfocus: tell,
           style: `background: color-mix(in srgb, var(${i === j ? "--strength" : "--against"}) calc(${strength.toFixed(3)} * var(--full)), var(--cell))` }, n || "");
       }))));
     vit.roving([...table.querySelectorAll("td[style]")]);
@@ -28,14 +29,18 @@ vit.views.model = (card, data, frame) => {
   function reliability(bins) {
     const W = 260, pad = 34, px = (v) => pad + (W - pad - 8) * v, py = (v) => W - pad - (W - pad - 8) * v;
     const used = bins.filter((b) => b.count);
-    const total = used.reduce((a, b) => a + b.count, 0);
+    const total = used.reduce((a, b) => a + b.count, 0), most = vit.peak(used.map((b) => b.count));
+    const told = (b) => `${b.count.toLocaleString("en")} picture${b.count === 1 ? "" : "s"}: sure ${percent(b.confidence)}, right ${percent(b.accuracy)}`;
     const gap = used.reduce((a, b) => a + b.count * Math.abs(b.accuracy - b.confidence), 0) / total;
     return h("figure", {}, h("h3", {}, "When it says 80 %, is it right 80 times in 100?"),
-      h("svg", { class: "chart reliability", viewBox: `0 0 ${W} ${W}`, role: "img", "aria-label": `reliability diagram: ${used.map((b) => `sure ${percent(b.confidence)}, right ${percent(b.accuracy)}`).join("; ")}` },
+      h("svg", { class: "chart reliability", viewBox: `0 0 ${W} ${W}`, role: "img", "aria-label": `reliability diagram: ${used.map(told).join("; ")}` },
         ...[0, 0.5, 1].map((v) => h("g", {}, h("line", { class: "tick", x1: px(0), x2: px(1), y1: py(v), y2: py(v) }), h("text", { x: pad - 5, y: py(v) + 4, "text-anchor": "end" }, percent(v)), h("text", { x: px(v), y: W - pad + 15, "text-anchor": "middle" }, percent(v)))),
         h("line", { class: "ideal", x1: px(0), y1: py(0), x2: px(1), y2: py(1) }),
-        ...used.map((b) => h("rect", { class: "bin", x: px(b.low) + 1, width: Math.max(1, px(b.high) - px(b.low) - 2), y: py(b.accuracy), height: Math.max(0, py(0) - py(b.accuracy)) })),
+        ...used.map((b) => { // one that was never right is still a line
+          const height = Math.max(2, py(0) - py(b.accuracy));
+          return h("rect", { class: "bin", x: px(b.low) + 1, width: Math.max(1, px(b.high) - px(b.low) - 2), y: py(0) - height, height, style: `fill-opacity: ${(0.25 + 0.75 * Math.sqrt(b.count / most)).toFixed(2)}` }, h("title", {}, told(b)));
+        }),
         h("line", { class: "now", x1: px(data.confidence), x2: px(data.confidence), y1: py(0), y2: py(1) })),
-      h("figcaption", {}, `bars: share right, by how sure it was; the line is honesty, orange is this picture. Mean gap ${percent(gap)}.`));
+      h("figcaption", {}, `bars: share right, by how sure it was, fainter where they hold fewer pictures (the most: ${most.toLocaleString("en")}); the line is honesty, orange is this picture. Mean gap ${percent(gap)}.`));
   }
 };

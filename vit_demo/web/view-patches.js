@@ -80,7 +80,7 @@ vit.views.patches = (card, data, frame) => {
               h("td", {}, h("span", { class: "bar" }, h("i", { class: r.measured ? "" : "guess", style: `width:${100 * Math.log10(r.seconds * 1e4) / top}%` }))),
               h("td", { class: "mono" }, time(r.seconds)), h("td", { class: "mono" }, i ? number(r.seconds / rows[i - 1].seconds, 1) : ""),
               h("td", { class: "quiet" }, r.measured ? "measured" : "extrapolated")))))),
-          h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale. While the pairs are few, all other arithmetic takes the time, and it grows with the tokens."));
+          h("p", { class: "quiet" }, "One picture through a model of this width and depth with random weights; bars on a logarithmic scale. While tokens are few, what every call costs takes the time, then all the other arithmetic, which grows with the tokens, and only at last the pairs."));
       });
     });
     return h("div", {}, h("div", { class: "tools" }, go), out);

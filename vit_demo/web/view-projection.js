@@ -4,13 +4,13 @@ vit.views.projection = (card, data, frame) => {
   const { patch: P, shown, dimensions: width } = data;
   const bytes = vit.unpack(data.bytes), weight = vit.unpack(data.weight), bias = vit.unpack(data.bias), tokens = vit.unpack(data.tokens);
   const size = 3 * P * P;
-  let filter = 0;
+  let filter = data.filter;
 
   const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "The picture" });
   const parts = h("div", { class: "product" });
   const strip = vit.strip(tokens.subarray(0, width), { label: "the patch as a token: one cell a filter" });
   const marker = h("i", { class: "marker" });
-  const slider = vit.slider("filter", { min: 0, max: shown - 1, value: 0, show: (i) => `${i} of 0…${width - 1}` }, (i) => { filter = i; draw(); });
+  const slider = vit.slider("filter", { min: 0, max: shown - 1, value: filter, show: (i) => `${i} of 0…${width - 1}` }, (i) => { filter = i; draw(); });
   const full = vit.full(tokens);
 
   function draw() {
@@ -40,6 +40,6 @@ vit.views.projection = (card, data, frame) => {
     h("div", {}, slider, parts, h("h3", { class: "later" }, `the token: ${width} answers`), h("div", { class: "marked" }, strip, marker),
       h("p", { class: "quiet" }, `blue above 0, vermilion below, full colour from ±${number(full)} on; in the small pictures mid-grey is 0 and the strongest number is under them`))),
     h("div", { class: "below" }, h("h3", {}, "What the filters look for: their principal components, with the share of variance each explains (Dosovitskiy et al. 2021, Fig. 7 left)"), gallery,
-      h("figcaption", {}, "each drawn at its own full strength; mid-grey is 0")));
+      h("figcaption", {}, "the patterns in which the filters differ most from each other, and how much of all their differences (the variance) lies along each; each drawn at its own full strength; mid-grey is 0")));
   vit.follow(card, draw);
 };

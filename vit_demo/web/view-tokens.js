@@ -46,7 +46,7 @@ vit.views.tokens = (card, data, frame) => {
       paint(order);
       const same = largest < 0.001;
       out.replaceChildren(h("p", {}, { stay: "The patches moved, the positions stayed: ", move: "Patches and positions moved together: ", zero: "No positions at all: " }[how],
-        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.`),
+        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.${how !== "move" && was > data.confidence / 2 ? " This one it knows by its pieces alone, nearly: try another sample." : ""}`),
         h("p", { class: "quiet mono" }, `largest change of a logit: ${same ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
     };
     const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
