@@ -42,7 +42,7 @@ SHAPES = {
 }
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense bf16 FLOP/s, by the vendor's datasheets
 MODES = ("ours", "limit", "trainer", "trainer_tuned")
-WARM_UP = 5  # steps; torch.compile does its work in the first two
+WARM_UP = 8  # steps; torch.compile does its work in the first two, and when cutmix first comes after mixup
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:

@@ -44,6 +44,7 @@ def test_a_validation_accuracy_is_never_called_test(scene):
 
 @pytest.mark.parametrize("metrics", [{}, [], "text", {"test_accuracy": "high"}, {"test_accuracy": float("nan"), "epochs": None}, {
     "test_accuracy": 7, "confusion": [[1]], "calibration": {"bins": [{"low": "x"}, 3, None]}, "dataset": "cifar", "command": ["rm"]}, {
+    "test_accuracy": 10**400, "epochs": 10**400, "calibration": {"bins": [{"low": 0, "high": 10**400, "count": 1, "confidence": 1, "accuracy": 1}]}}, {
     "confusion": [["<b>"] * 10] * 10, "calibration": [], "device": {"a": 1}, "base_model": 5}])
 def test_anything_else_is_left_alone(scene, metrics):
     told = scene(metrics)

@@ -114,6 +114,7 @@ def test_names_meet_as_the_app_cleans_them():
         (("cat", "car"), ("cat", "automobile"), r"1 of the dataset's 2 classes \(car\).*\(cat, automobile\)"),
         (("cat", "dog", "frog"), ("LABEL_0", "LABEL_1"), "cannot be matched by number"),
         (("0", "5"), ("a", "b"), "cannot be matched by number"),
+        (("²", "³"), ("a", "b"), r"2 of the dataset's 2 classes \(²,? ?³\)"),
         (("a b", "a_b"), ("a b", "c"), r"^1 of the dataset's 2 classes \(a_b\) are not among"),
         (("a b", "a_b"), ("A B", "c"), r"^2 of the dataset's 2 classes \(a b, a_b\) are not told apart by their names once capitals, gaps and .*: rename one side, or take --by-number"),
         (("A B", "c"), ("a b", "a_b", "c"), r"^1 of the dataset's 2 classes \(A B\) are not told apart"),

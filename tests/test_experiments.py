@@ -98,6 +98,7 @@ BANK = {"bank": torch.zeros(20, 3, 48), "bank_labels": torch.zeros(20, dtype=tor
 
 @pytest.mark.parametrize("change", [
     {"bank": torch.zeros(20, 9, 48)}, {"bank": torch.full((20, 3, 48), torch.nan)}, {"bank_labels": torch.full((20,), 10)},
+    {"bank": torch.zeros(20, 3, 48).to(torch.float8_e4m3fn)}, {"bank_labels": torch.zeros(20, dtype=torch.uint16)},
     {"bank_labels": torch.zeros(20)}, {"bank_labels": torch.zeros(20, 1, dtype=torch.long)}, {"bank_thumbnails": torch.zeros(20, 3, 32, 32)},
     {name: values[:0] for name, values in BANK.items()}])
 def test_a_bank_that_does_not_fit_is_left_alone(look, tmp_path, change):
@@ -123,7 +124,8 @@ def test_the_page_shows_how_true_the_maps_are(look, tmp_path):
     assert decision.scene(beside)["data"]["measured"] == experiments.scene(beside)["data"]["measured"] == shown
 
 
-@pytest.mark.parametrize("told", ["", "[]", "{}", '{"pictures": 3, "test": {"presence": {}}}', '{"pictures": 3, "test": {"presence": {"drop": {"difference": 1, "ci95": [0, 2]}}}}'])
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"pictures": Infinity, "test": {"random": {"drop": {"difference": 0, "ci95": [0, 0]}}}}',
+                                 '{"pictures": 3, "test": {"random": {"drop": {"difference": NaN, "ci95": [0, 0]}}}}', '{"pictures": 3, "test": {"presence": {}}}', '{"pictures": 3, "test": {"presence": {"drop": {"difference": 1, "ci95": [0, 2]}}}}'])
 def test_what_tells_nothing_gives_the_bundled_models_numbers(look, tmp_path, told):
     beside = with_extras(tmp_path, look)
     (beside.classifier.files / "faithfulness.json").write_text(told)

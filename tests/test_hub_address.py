@@ -20,6 +20,7 @@ SHA = "0123456789abcdef0123456789abcdef01234567"
     ("huggingface.co/user/name?library=transformers#use", "user/name", None),
     ("https://hf.co/user/name/tree/dev", "user/name", "dev"),
     ("https://huggingface.co/user/name/tree/refs%2Fpr%2F1", "user/name", "refs/pr/1"),
+    ("https://huggingface.co/user/name/tree/feature%2Fx/a.json", "user/name", "feature/x"),
     ("https://huggingface.co/user/name/blob/main/config.json", "user/name", "main"),
     (f"https://huggingface.co/user/name/resolve/{SHA}/a/b.json", "user/name", SHA),
     (f"https://huggingface.co/user/name/commit/{SHA}", "user/name", SHA),

@@ -9,8 +9,10 @@ from safetensors.torch import load_file, save_file
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessorPil, ViTMAEConfig, ViTMAEForPreTraining
 
 from tests.tiny import noise, save_tiny_model
+from training.augment import View
 from training.config import TrainConfig, read_preset
 from training.model import build, make_processor, with_image_size
+from vit_demo import classifier
 from vit_demo.errors import UserError
 
 NAMES = ("cat", "dog", "frog")
@@ -148,6 +150,29 @@ def test_the_pretrained_models_own_constants_are_kept(tmp_path):
     assert (list(processor.image_mean), list(processor.image_std), processor.resample, said) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6], 3, [])
     assert (processor.size["height"], processor.size["width"]) == (16, 16) and processor.do_convert_rgb
     assert make_processor(TrainConfig(model=str(folder), image_size=24))[0].size["height"] == 24
+
+
+@pytest.mark.parametrize("constants", [
+    dict(do_rescale=False, image_mean=[127.5] * 3, image_std=[127.5] * 3), dict(rescale_factor=1 / 127.5, image_mean=[1, 1, 1], image_std=[1, 1, 1]),
+    dict(do_rescale=False, do_normalize=False), dict(image_mean=0.4, image_std=[0.2] * 3)])
+def test_the_model_is_given_what_its_own_processor_would_give_it(tmp_path, constants):
+    folder = save_tiny_model(tmp_path)
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    (folder / "preprocessor_config.json").write_text(json.dumps({**settings, **constants}))
+    picture = Image.fromarray(noise(1, 16)[0].permute(1, 2, 0).numpy())
+    given = classifier.load(folder).pixel_values([picture])
+    processor, _ = make_processor(TrainConfig(model=str(folder)))
+    torch.testing.assert_close(processor(picture, return_tensors="pt").pixel_values, given, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(View.of(processor, torch.device("cpu")).normalised(noise(1, 16).float()), given, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("changed, says", [({"hidden_act": "mish"}, "its activation mish is none of gelu"), ({"image_size": 20}, "its patches of 8x8 px do not tile pictures of 20x20 px")])
+def test_what_could_not_be_opened_when_it_is_done_is_refused_before_it_is_trained(tmp_path, changed, says):
+    folder = save_tiny_model(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    ViTForImageClassification(ViTConfig(**{**config, **changed})).save_pretrained(folder)
+    with pytest.raises(UserError, match=says):
+        fine_tuned(folder)
 
 
 def test_processors_that_do_something_else_become_one_that_is_known(tmp_path):

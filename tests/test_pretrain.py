@@ -12,6 +12,7 @@ import datasets
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from accelerate.utils import TorchDynamoPlugin
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil, ViTMAEForPreTraining
 
@@ -27,6 +28,7 @@ from training.model import HEAD
 from training.model import build as build_classifier
 from training.pretrain import PretrainConfig
 from training.pretrain_outcome import fine_tune
+from training.run import UNMASKED
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 
@@ -155,7 +157,8 @@ def another_precision():
     AcceleratorState._reset_state()
 
 
-def test_on_a_cpu_in_bfloat16_the_decoder_attends_as_the_encoder_does(dataset, tmp_path, monkeypatch, another_precision):
+@pytest.mark.parametrize("flag, attention", [("--precision=bf16", "eager"), ("--compile=yes", UNMASKED)])
+def test_the_decoder_attends_as_the_encoder_does(dataset, tmp_path, monkeypatch, another_precision, flag, attention):
     start, models = train.start, []
 
     def watched(*given):
@@ -164,8 +167,10 @@ def test_on_a_cpu_in_bfloat16_the_decoder_attends_as_the_encoder_does(dataset, t
         return run
 
     monkeypatch.setattr(train, "start", watched)
-    run(dataset, tmp_path / "mae", "--precision", "bf16", "--epochs", "1")
-    assert {part.config._attn_implementation for part in models[0].modules() if hasattr(part, "config")} == {"eager"}
+    monkeypatch.setattr("training.run.TorchDynamoPlugin", lambda backend, **more: TorchDynamoPlugin(backend=backend.replace("inductor", "eager"), **more))
+    run(dataset, tmp_path / "mae", flag, "--epochs", "1")
+    assert {part.config._attn_implementation for part in models[0].modules() if hasattr(part, "config")} == {attention}
+    assert "attn" not in (tmp_path / "mae" / "config.json").read_text()
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(dataset, folder, tmp_path):

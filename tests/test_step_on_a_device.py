@@ -24,6 +24,7 @@ from training.data import Pictures
 from training.loop import evaluate, train_epoch
 from training.masked import reconstruct
 from training.optim import WeightAverage, add_drop_path, add_patch_dropout, make_optimizers
+from training.run import UNMASKED, attend
 
 META = torch.device("meta")
 COUNT, STEPS = 22, 2
@@ -131,6 +132,22 @@ def test_compiled_the_step_is_whole_and_is_compiled_no_more_than_it_has_kinds():
         assert len(list(train_epoch(compiled, optimizers, average, epoch_batches, accelerator, epoch, 4 * STEPS))) == STEPS
         evaluate(compiled, data, view(torch.device("cpu")), accelerator, 11)
     assert kinds == {None, True, False} and (inputs.frame_count, passes.frame_count) == (3, 3)
+
+
+@pytest.mark.parametrize("make", [classifier, autoencoder])
+def test_no_attention_of_a_compiled_step_is_masked(make):
+    """A GPU's fused kernels take no mask that is all ones, as transformers 5.17 makes one while it is compiled."""
+    torch._dynamo.reset()
+    found = []
+
+    def look(graph, inputs):
+        found.extend(node.kwargs.get("attn_mask") for node in graph.graph.nodes if node.target is torch.nn.functional.scaled_dot_product_attention)
+        return graph.forward
+
+    model = make()
+    attend(model, UNMASKED)
+    torch.compile(model, backend=look)(pixel_values=torch.zeros(2, 3, 16, 16))
+    assert len(found) >= 2 and set(found) == {None}
 
 
 def test_so_is_a_step_of_masked_autoencoding():

@@ -106,6 +106,12 @@ def test_the_cache_keeps_the_latest_within_its_bytes(tmp_path):
     assert cache.trace(tiny, picture(0, size=(25, 40))).image.size == (25, 40)
 
 
+def test_what_a_still_picture_is_told_does_not_hang_on_a_film_of_the_same_pixels(tmp_path):
+    tiny, cache, film = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=10**8), picture(0)
+    film.info["animated"] = True
+    assert cache.trace(tiny, film).image.info.get("animated") and not cache.trace(tiny, picture(0)).image.info.get("animated")
+
+
 def test_a_trace_larger_than_the_cache_is_not_kept(tmp_path):
     tiny, cache = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=1000)
     assert cache.trace(tiny, picture(0)) is not cache.trace(tiny, picture(0)) and cache.nbytes == 0

@@ -66,7 +66,8 @@ class Ahead:
 def augmented(levels: torch.Tensor, draws: torch.Tensor, config: TrainConfig, view: augment.View) -> torch.Tensor:
     """uint8 (B,3,H,W) and each picture's draws -> (B,3,size,size) as the model sees them."""
     if config.crop_padding or config.flip:
-        padding = round(config.crop_padding * min(levels.shape[-2:]) / 32)
+        side = min(levels.shape[-2:])
+        padding = min(round(config.crop_padding * side / 32), side - 1)  # as much as a mirror shows
         levels = augment.crop_and_flip(levels, draws, padding, config.flip)
     if config.randaugment:
         levels = randaugment(levels, draws[:, augment.FIRST_OPERATION :], config.magnitude)

@@ -108,7 +108,7 @@ def match_classes(names, labels, by_number: bool = False) -> tuple[torch.Tensor,
         more = f"; the model knows {extra} more, and an answer among those counts as wrong" if extra else ""
         return torch.tensor([place for [place] in found]), f"{len(names)} classes matched by name{more}"
     if by_number or nameless(names) or nameless(labels):
-        numbers = [int(name) for name in names] if all(name.isdigit() for name in names) else list(range(len(names)))
+        numbers = [int(name) for name in names] if all(name.isdecimal() for name in names) else list(range(len(names)))
         if max(numbers) < len(labels) and (len(names) == len(labels) or nameless(names)):
             return torch.tensor(numbers), f"{len(names)} classes matched by number, not by name"
         raise UserError(f"the dataset has {len(names)} classes and the model {len(labels)}, and they cannot be matched by number: give both sides names")
@@ -176,7 +176,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 

@@ -106,12 +106,13 @@ def evaluate(model, pictures: Pictures, view: View, accelerator, batch_size: int
     model.eval()
     device = accelerator.device
     starts = range(accelerator.process_index * batch_size, len(pictures), accelerator.num_processes * batch_size)
-    requests = [torch.arange(start, min(start + batch_size, len(pictures))) for start in starts]
+    requests = [torch.arange(start, min(start + batch_size, len(pictures)), device=pictures.labels.device) for start in starts]
     sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     for ids, levels in zip(requests, pictures.feed(requests), strict=True):
         labels = pictures.labels[ids].to(device)
         logits = model(pixel_values=view.normalised(view.resized(levels))).logits.float()
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        sums += torch.stack([loss, (logits.argmax(1) == labels).sum(), torch.tensor(len(labels), device=device)])
+        sums[:2] += torch.stack([loss, (logits.argmax(1) == labels).sum()])
+        sums[2] += len(labels)
     loss, correct, count = accelerator.reduce(sums, "sum").tolist()
     return {"loss": loss / count, "accuracy": correct / count, "count": int(count)}

@@ -1,11 +1,14 @@
 """The model a run starts from: a pretrained ViT with a head for these classes, or a new one; and its processor."""
 
+import json
+
 import torch
 from PIL.Image import Resampling
 from safetensors import SafetensorError
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training.config import TrainConfig
+from vit_demo import hub_model
 from vit_demo.errors import UserError
 
 HEAD = ("classifier.weight", "classifier.bias")
@@ -19,9 +22,9 @@ def make_processor(config: TrainConfig) -> tuple[ViTImageProcessorPil, list[str]
         size = config.image_size or 32
         processor = ViTImageProcessorPil(image_mean=[0.5] * 3, image_std=[0.5] * 3)
     else:
-        own_size = pretrained_config(config.model).image_size
-        size = config.image_size or own_size
-        processor = pretrained_processor(config.model)
+        base = pretrained_config(config.model)
+        size = config.image_size or base.image_size
+        processor = pretrained_processor(config.model, base)
         if processor.resample not in FILTERS:
             said.append(f"its processor resizes with {Resampling(processor.resample).name.lower()}; this run, and the model it writes, with bicubic")
             processor.resample = Resampling.BICUBIC
@@ -70,6 +73,7 @@ def build(config: TrainConfig, class_names: tuple[str, ...]) -> tuple[ViTForImag
         said = [f"a new ViT: {size} px, patch {config.patch_size}, {model.num_parameters() / 1e6:.2f} M parameters"]
     else:
         model, said = pretrained(config, labels)
+    hub_model.read_config(config.model or "this model", json.loads(model.config.to_json_string()), hub_model.NO_LIMITS)  # as it is opened when it is done
     freeze(model, config.train_last_blocks)
     return model, said
 
@@ -114,14 +118,17 @@ def with_image_size(model: ViTForImageClassification, size: int) -> ViTForImageC
     return resized
 
 
-def pretrained_processor(source: str) -> ViTImageProcessorPil:
-    """A processor that resizes, scales to 0..1 and normalises, with the constants of `source`."""
+def pretrained_processor(source: str, base: ViTConfig) -> ViTImageProcessorPil:
+    """A processor that resizes, scales to 0..1 and normalises, by constants that make of a byte what that of `source` makes of it."""
     try:
-        given = ViTImageProcessorPil.from_pretrained(source)
+        raw, _ = ViTImageProcessorPil.get_image_processor_dict(source)
     except OSError:
         raise UserError(f"{source} has no preprocessor_config.json: without it nobody knows how its pixels were normalised") from None
-    constants = dict(image_mean=given.image_mean, image_std=given.image_std) if given.do_normalize else dict(image_mean=[0.0] * 3, image_std=[1.0] * 3)
-    return ViTImageProcessorPil(resample=given.resample, **constants)
+    given = hub_model.read_processor(source, raw, base)
+    scale = 255 * given.rescale_factor if given.do_rescale else 255  # what is 1 here is that there
+    mean, std = (torch.tensor(value if given.do_normalize else plain, dtype=torch.float64).expand(3) / scale
+                 for value, plain in ((given.image_mean, 0.0), (given.image_std, 1.0)))
+    return ViTImageProcessorPil(resample=given.resample, image_mean=mean.tolist(), image_std=std.tolist())
 
 
 def check_divisible(size: int, patch: int) -> None:

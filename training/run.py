@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedType, DynamoBackend, InitProcessGroupKwargs, LoggerType, parse_flag_from_env
+from accelerate.utils import DistributedType, DynamoBackend, InitProcessGroupKwargs, LoggerType, TorchDynamoPlugin, parse_flag_from_env
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from training import checkpoint, loop, outcome
 from training.augment import View
@@ -24,6 +26,8 @@ from vit_demo.errors import UserError
 
 EVALUATION_BATCH = 500
 HOLD_OUT_RULE = 2  # of which pictures are held out where the settings are the same; 1 drew them by --seed and read no validation split
+UNMASKED = "sdpa_unmasked"
+AttentionInterface.register(UNMASKED, sdpa_attention_forward)  # for an attention that it has no masks for, the library makes none
 PATIENCE = timedelta(days=1)  # of processes that wait while the main one measures alone; NCCL's own is 10 minutes
 
 
@@ -83,8 +87,7 @@ class Run:
     @cached_property
     def make(self) -> Callable:
         """Grey levels to the model's input; compiled when the model is."""
-        compiled = self.accelerator.state.dynamo_plugin.backend != DynamoBackend.NO
-        return torch.compile(made, dynamic=False) if compiled else made
+        return torch.compile(made, dynamic=False) if is_compiled(self.accelerator) else made
 
     def batches(self, epoch: int) -> EpochBatches:
         return EpochBatches(self.splits.train, self.config, epoch, self.view, self.ahead.tables(epoch), self.make)
@@ -152,7 +155,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         torch.set_float32_matmul_precision("high")
     if config.tracker and LoggerType(config.tracker) not in get_available_trackers():
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_backend="inductor" if compiled else "no",
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_plugin=TorchDynamoPlugin(backend="inductor" if compiled else "no", dynamic=False),
                               log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"),
                               kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
@@ -167,7 +170,9 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     check_batch(config, len(splits.train), accelerator)
     model, said = task.build(config, splits.train.class_names)
     if accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
-        attend_eagerly(model)  # there twice as fast as sdpa, which in float32 is the faster one
+        attend(model, "eager")  # there twice as fast as sdpa, which in float32 is the faster one
+    elif is_compiled(accelerator):
+        attend(model, UNMASKED)  # transformers 5.17 makes a mask of all ones while it is compiled, and no fused kernel takes one
     if config.drop_path:
         add_drop_path(model, config.drop_path)
     if config.patch_dropout:
@@ -179,11 +184,15 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
 
 
-def attend_eagerly(model) -> None:
-    model.set_attn_implementation("eager")
+def is_compiled(accelerator: Accelerator) -> bool:
+    return accelerator.state.dynamo_plugin.backend != DynamoBackend.NO
+
+
+def attend(model, implementation: str) -> None:
+    model.set_attn_implementation(implementation)
     for part in model.modules():
         if hasattr(part, "config"):  # a masked autoencoder's decoder has its own copy of it, which the library's line does not reach
-            part.config._attn_implementation = "eager"
+            part.config._attn_implementation = implementation
 
 
 def check_batch(config: TrainConfig, pictures: int, accelerator: Accelerator) -> None:

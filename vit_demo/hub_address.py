@@ -31,9 +31,10 @@ class Address:
 def parse(text: str, revision: str | None = None) -> Address:
     """`user/name`, `user/name@revision` or the address of its page. A revision given beside it wins."""
     text = text.strip()
-    site = f"{constants.ENDPOINT}/" if text.startswith(f"{constants.ENDPOINT}/") else SITE.match(text)
+    own = f"{constants.ENDPOINT}/"
+    site = own if text.startswith(own) else (SITE.match(text) or [""])[0]
     if site:
-        repository, named = _from_page(text[len(site if isinstance(site, str) else site[0]):])
+        repository, named = _from_page(text[len(site):])
     else:
         repository, _, named = text.partition("@")
     revision = revision or named or None
@@ -51,7 +52,7 @@ def parse(text: str, revision: str | None = None) -> Address:
 
 def _from_page(path: str) -> tuple[str, str]:
     """`user/name/tree/revision/...` -> its first and its last part."""
-    parts = unquote(re.split("[?#]", path)[0]).strip("/").split("/")
+    parts = [unquote(part) for part in re.split("[?#]", path)[0].strip("/").split("/")]  # a branch's own slash is written %2F
     if parts[0] in ("datasets", "spaces", "collections", "papers", "docs"):
         raise UserError(f"this address leads to one of the Hub's {parts[0]}; a model's looks like "
                         "https://huggingface.co/user/name")

@@ -4,6 +4,7 @@ from functools import cache
 
 from PIL import Image
 
+from vit_demo.chapters.model import is_share
 from vit_demo.chapters.scene import Look, a, called, percent
 from vit_demo.classifier import Classifier
 from vit_demo.draw import data_uri
@@ -82,4 +83,4 @@ def short(revision: str) -> str:
 
 def describe(classifier: Classifier) -> str:
     accuracy = classifier.metrics.get("test_accuracy")
-    return called(classifier.name) + (f" ({percent(accuracy)} right)" if isinstance(accuracy, float) else "")
+    return called(classifier.name) + (f" ({percent(accuracy)} right)" if is_share(accuracy) else "")

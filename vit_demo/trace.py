@@ -87,7 +87,7 @@ class TraceCache:
     def trace(self, classifier: Classifier, image: Image.Image) -> Trace:
         """The kept trace of this very picture and model, or a new one."""
         image = image.convert("RGB")
-        key = id(classifier), image.size, hashlib.sha256(image.tobytes()).digest()
+        key = id(classifier), image.size, image.info.get("animated"), hashlib.sha256(image.tobytes()).digest()
         with self._lock:
             owner, kept = self._traces.get(key, (None, None))
             if owner is not None and owner() is classifier:  # an id comes back once its owner is gone

@@ -108,11 +108,11 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
 
     def work(progress) -> dict:
         pixel_values = look.trace.pixel_values[None]
-        found = attribution(method, look.model, pixel_values, target(look.model, wanted, against), lambda done, total: progress(9 * done, 10 * total))
+        found = attribution(method, look.model, pixel_values, target(look.model, wanted, against), lambda done, total: progress(3 * done, 5 * total))
         scores = patches_of(found)
-        progress(9, 10)
         maps = torch.stack([scores, random_map(len(scores))])
-        drawn = curves(look.model, embed(look.model, pixel_values), maps, wanted, against, steps=16)
+        drawn = curves(look.model, embed(look.model, pixel_values), maps, wanted, against, steps=16,
+                       progress=lambda done, total: progress(3 * total + 2 * done, 5 * total))
         return {"values": pack(scores), "signed": method.signed, "method": name,
                 "sums": sums(found, method.start, "logit" if against is None else "difference of the two logits"),
                 "score": drawn.score.tolist(), "shares": drawn.shares.tolist(),

@@ -102,10 +102,10 @@ def reveal(look: Look, question: dict) -> Iterator[dict]:
 
     def work(progress) -> dict:
         pixel_values = look.trace.pixel_values[None]
-        scores = heat_map(METHODS[DEFAULT], look.model, pixel_values, target(look.model, best), progress)
+        scores = heat_map(METHODS[DEFAULT], look.model, pixel_values, target(look.model, best), lambda done, total: progress(done, 2 * total))
         order = scores.argsort(descending=True)
         growing = order.argsort()[None] < torch.arange(len(order) + 1)[:, None]  # (N+1,N): with the best 0, 1, 2 … patches
-        logits = logits_keeping(look.model, embed(look.model, pixel_values), growing)
+        logits = logits_keeping(look.model, embed(look.model, pixel_values), growing, progress=lambda done, total: progress(total + done, 2 * total))
         p = logits.softmax(-1)[:, best]
         won = (logits.argmax(-1) == best) & (p >= goal(look, p[0].item()))
         needed = next((count for count in range(1, len(won)) if won[count]), len(order))

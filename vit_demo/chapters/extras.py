@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vit_demo.chapters.scene import called
+from vit_demo.checks import is_number
 from vit_demo.classifier import BUNDLED, FAITHFULNESS_FILE
 from vit_demo.explain.methods import METHODS, RANDOM
 
 FILE = "extras.safetensors"
 MOST_BYTES = 20_000_000
+READ = (torch.float16, torch.float32)  # as training writes them; not all that safetensors can hold can be worked with
 
 
 def extras(classifier) -> dict[str, Tensor]:
@@ -33,13 +35,13 @@ def _read(file: Path, shape: tuple[int, int], classes: int) -> dict[str, Tensor]
     except (OSError, SafetensorError):
         return {}
     good = {}
-    if "energies" in found and found["energies"].ndim == 1 and len(found["energies"]):
+    if "energies" in found and found["energies"].dtype in READ and found["energies"].ndim == 1 and len(found["energies"]):
         good["energies"] = found["energies"].float()
     bank, thumbnails, labels = (found.get(name) for name in ("bank", "bank_thumbnails", "bank_labels"))
     if None not in (bank, thumbnails, labels) and bank.ndim == 3 and len(bank) and tuple(bank.shape[1:]) == shape \
-            and bank.is_floating_point() and bool(bank.isfinite().all()) \
+            and bank.dtype in READ and bool(bank.isfinite().all()) \
             and tuple(thumbnails.shape) == (len(bank), 3, 32, 32) and thumbnails.dtype == torch.uint8 \
-            and tuple(labels.shape) == (len(bank),) and not labels.is_floating_point() and 0 <= labels.min() and labels.max() < classes:
+            and tuple(labels.shape) == (len(bank),) and labels.dtype == torch.int64 and 0 <= labels.min() and labels.max() < classes:
         good |= {"bank": bank, "bank_thumbnails": thumbnails, "bank_labels": labels}
     return good
 
@@ -59,6 +61,6 @@ def _scores(file: Path, model: str) -> dict:
         dropped = {name: row["drop"] for name, row in told["test"].items() if name in METHODS or name == RANDOM}
         scores = {name: [float(row["difference"]), *map(float, row["ci95"]), int(told["test"][name].get("pictures", told["pictures"]))] for name, row in dropped.items()}
         found = {"model": called(model), "scores": scores}
-    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, OverflowError, RecursionError, TypeError, KeyError, AttributeError):
         return {}
-    return found if RANDOM in scores and all(len(row) == 4 for row in scores.values()) else {}
+    return found if RANDOM in scores and all(len(row) == 4 and all(map(is_number, row)) for row in scores.values()) else {}

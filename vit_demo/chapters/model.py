@@ -1,11 +1,11 @@
 """Chapter 9: the model itself: how it was made, how often it is right, and when to believe it."""
 
-import math
 import re
 from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
 from vit_demo.chapters.scene import Look, earlier, many, mono, number, percent, snippet, whole
+from vit_demo.checks import is_number, is_whole
 
 NAME = "the model"
 TITLE = "How far can you trust it?"
@@ -64,7 +64,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
 
 
 def is_share(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
+    return is_number(value) and 0 <= value <= 1
 
 
 def measured(metrics: dict) -> tuple[str, float | None]:
@@ -81,7 +81,7 @@ def reliability(metrics: dict) -> list[dict]:
     bins = calibration.get("bins") if isinstance(calibration, dict) else None
     good = [{key: b.get(key) for key in ("low", "high", "count", "confidence", "accuracy")}
             for b in bins if isinstance(b, dict)] if isinstance(bins, list) else []
-    return [b for b in good if is_share(b["low"]) and is_share(b["high"]) and isinstance(b["count"], int) and (
+    return [b for b in good if is_share(b["low"]) and is_share(b["high"]) and is_whole(b["count"]) and (
         b["count"] == 0 or is_share(b["confidence"]) and is_share(b["accuracy"]))]
 
 
@@ -89,7 +89,7 @@ def confusion(look: Look) -> dict | None:
     """Counts (K,K), rows the truth, with the labels; where there are few enough classes to see."""
     labels, counts = look.classifier.labels, look.classifier.metrics.get("confusion")
     def whole_row(row) -> bool:
-        return isinstance(row, list) and len(row) == len(labels) and all(isinstance(n, int) and n >= 0 for n in row)
+        return isinstance(row, list) and len(row) == len(labels) and all(is_whole(n) and n >= 0 for n in row)
 
     if len(labels) > MOST_CLASSES or not isinstance(counts, list) or len(counts) != len(labels) or not all(map(whole_row, counts)):
         return None
@@ -110,7 +110,7 @@ def facts(look: Look) -> list[list[str]]:
         ["weights", whole(parameters(classifier))],
         ["accuracy", accuracy is not None and f"{100 * accuracy:.2f} % of the {split} pictures" + interval(metrics)],
         ["learned from", plain(dataset.get("name")) and f"{plain(dataset['name'])}" + (
-            f", {whole(dataset['train_images'])} pictures" if isinstance(dataset.get("train_images"), int) else "")],
+            f", {whole(dataset['train_images'])} pictures" if is_whole(dataset.get("train_images")) else "")],
         ["started from", plain(metrics.get("base_model")) or ("base_model" in metrics and metrics["base_model"] is None and "random weights" + (", by the first of its runs" if before else ""))],
         ["training", "epochs" in metrics and taken(metrics) + (f", the last of {len(before) + 1} runs" if before else "")],
         ["device", plain(metrics.get("device"))],
@@ -122,13 +122,13 @@ def facts(look: Look) -> list[list[str]]:
 def interval(metrics: dict) -> str:
     """Of how many pictures, and how far chance alone could have moved it."""
     images, ends = metrics.get("images"), metrics.get("accuracy_ci95")
-    of = f", n = {whole(images)}" if isinstance(images, int) else ""
+    of = f", n = {whole(images)}" if is_whole(images) else ""
     good = isinstance(ends, list) and len(ends) == 2 and all(map(is_share, ends))
     return of + (f", 95 % interval {100 * ends[0]:.1f} to {100 * ends[1]:.1f} %" if good else "")
 
 
 def taken(run: dict) -> str:
-    epochs, seconds = (run.get(name) if isinstance(run.get(name), (int, float)) else None for name in ("epochs", "seconds"))
+    epochs, seconds = (run.get(name) if is_number(run.get(name)) else None for name in ("epochs", "seconds"))
     return ", ".join(([many(f"{epochs:g}", "epoch")] if epochs else []) + ([many(number(seconds / 60, 0), "minute")] if seconds else []))
 
 
