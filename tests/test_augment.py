@@ -89,6 +89,12 @@ def test_erasing_makes_one_grey_rectangle_of_the_size_that_was_drawn():
     assert torch.equal(erase(pictures, table, 0.25)[~grey[:, None].expand(-1, 3, -1, -1)], pictures[~grey[:, None].expand(-1, 3, -1, -1)])
 
 
+@pytest.mark.parametrize("drawn, ratio", [(0, 0.3), (0.5, 1), (1, 3.3)])
+def test_an_erased_rectangle_is_as_tall_for_its_width_as_was_drawn(drawn, ratio):
+    grey = erase(torch.zeros(1, 1, 300, 300), draws(ERASE=0, ERASE_RATIO=drawn), 1.0)[0, 0] > 0
+    assert (grey.any(1).sum() / grey.any(0).sum()).item() == pytest.approx(ratio, rel=0.03)
+
+
 def test_mixup_is_the_weighted_mean():
     own, other = torch.full((2, 1, 2, 2), 100.0), torch.zeros(2, 1, 2, 2)
     mixed, share = mix(own, other, torch.tensor([0.25, 1.0]), torch.zeros(2, 2), cut=False)

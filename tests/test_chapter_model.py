@@ -18,11 +18,12 @@ BINS = [{"low": i / 10, "high": (i + 1) / 10, "count": 1200, "confidence": (i + 
 
 @pytest.fixture
 def scene(tmp_path):
-    """scene(metrics) -> the chapter with that metrics.json beside the model"""
-    def of(metrics):
+    """scene(metrics) -> the chapter with that metrics.json beside the model; `ahead`: how far the first class's logit is raised"""
+    def of(metrics, ahead=0):
         folder = save_model(tmp_path / "model")
         (folder / "metrics.json").write_text(json.dumps(metrics))
         classifier = load(folder)
+        classifier.model.classifier.bias.data[0] += ahead
         return model.scene(Look(classifier, trace(classifier, Image.open(SAMPLES[0][0])), truth="cat"))
 
     return of
@@ -36,6 +37,15 @@ def test_what_training_measured_is_told(scene):
     facts = dict(told["data"]["facts"])
     assert facts["training"] == "30 epochs, 120 minutes" and facts["learned from"] == "uoft-cs/cifar10, 50,000 pictures"
     assert told["data"]["truth"] == LABELS.index("cat")
+
+
+def test_a_claim_of_all_there_is_has_its_bin(scene):
+    told = scene({"test_accuracy": 0.8412, "calibration": {"bins": BINS}}, ahead=1000)
+    assert told["data"]["confidence"] == 1 and "(<span class=\"mono\">1,200</span> of them), it was right in <span class=\"mono\">90\u00a0%" in told["story"]
+
+
+def test_of_many_earlier_runs_some_are_told(scene):
+    assert len(scene({"earlier": [{"epochs": 1}] * 1000})["data"]["runs"]) == 20
 
 
 def test_a_validation_accuracy_is_never_called_test(scene):

@@ -48,6 +48,16 @@ def test_the_revealed_patches_are_enough(look):
     assert reply["by_chance"] == pytest.approx(sum(p * x / (6 - x) for x, p in enumerate(shared)))
 
 
+def test_patches_that_leave_another_class_ahead_are_not_enough(look, monkeypatch):
+    best, second = look.ranked[:2]
+    logits = look.trace.logits.repeat(65, 1)  # with the map's best 0, 1, 2 … patches
+    logits[0, best] -= 20
+    logits[1, second] = logits[1, best] + 0.01
+    assert logits[1].softmax(-1)[best] > look.probabilities[best] / 2  # the goal
+    monkeypatch.setattr(experiments, "logits_keeping", lambda *_, **__: logits)
+    assert last(look, what="reveal")["needed"] == 2
+
+
 def test_the_erase_game_is_not_won_without_any_patch(look):
     """Some class leads even when nothing is seen; the goal lies above what it has then, and all patches reach it."""
     data = experiments.scene(look)["data"]
@@ -105,6 +115,12 @@ def test_a_bank_that_does_not_fit_is_left_alone(look, tmp_path, change):
     assert experiments.scene(with_extras(tmp_path / "good", look, **BANK))["data"]["bank"] == 20
     beside = with_extras(tmp_path / "bad", look, **BANK | change)
     assert experiments.scene(beside)["data"]["bank"] == 0
+
+
+def test_one_class_may_be_ahead_by_any_distance(tmp_path):
+    classifier = load(save_model(tmp_path / "model"))
+    classifier.model.classifier.bias.data[0] += 1000
+    assert "over 1,000</span> times as likely" in decision.scene(Look(classifier, trace(classifier, Image.open(SAMPLES[0][0]))))["story"]
 
 
 def test_the_energy_table_places_the_picture(look, tmp_path):

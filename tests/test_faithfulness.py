@@ -40,6 +40,7 @@ def test_points_of_a_curve_are_runs_on_those_patches(removal):
     ranking = random_map(64)
     found = curves(model("32/4"), embeddings, ranking[None], 1, removal=removal)
     assert len(found.shares) == 65
+    assert torch.equal(curves(model("32/4"), embeddings, ranking[None], 1, removal=removal, steps=640).shares, found.shares)  # none twice
     best = top_patches(ranking, 20)
     inserted, deleted = logits_removing(model("32/4"), embeddings, torch.stack([best, ~best]), removal).softmax(-1)[:, 1]
     assert_close(found.insertion[0, 20], inserted, atol=1e-4, rtol=0)

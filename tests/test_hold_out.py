@@ -7,7 +7,8 @@ import torch
 from tests.test_data import CLASSES, encoded, load, refusal
 from tests.training_data import NAMES, coloured, image_folder, parquet_dataset, rows, write_parquet
 from training import report
-from training.data import load_splits
+from training.config import TrainConfig
+from training.data import divide, load_splits
 from training.pretrain import PretrainConfig
 
 
@@ -19,6 +20,10 @@ def test_without_a_test_split_always_the_same_tenth_is_held_out_and_called_valid
     assert one.held_out.pixels.rows not in ([0, 1, 2, 3], [36, 37, 38, 39])  # drawn from all
     whole = set(one.train.digests) | set(one.held_out.digests)
     assert len(whole) == 40  # no picture on both sides
+
+
+def test_of_few_pictures_one_is_held_out():
+    assert [len(part) for part in divide(TrainConfig(), list(range(7)), hold_out=True)] == [6, 0, 1]
 
 
 def test_pictures_to_choose_on_are_the_last_and_a_trial_takes_the_first(tmp_path):

@@ -143,7 +143,9 @@ def test_weights_that_do_not_arrive_leave_the_older_copy(hub, repository, folder
 
 def test_a_download_that_was_cut_goes_on(hub, repository, folder):
     hub.fault(f"{repository}/resolve/.*safetensors", cut=150_000, times=2)
-    assert torch.equal(grey(load(repository)), grey(load(folder)))
+    shares = []
+    assert torch.equal(grey(load(repository, report=lambda _, share=None: shares.append(share))), grey(load(folder)))
+    assert shares[-2:] == [1, None]  # no byte is counted twice, and then it is opened
 
 
 @pytest.mark.parametrize("damage", ["cut short", "emptied", "config gone wrong"])
@@ -169,6 +171,10 @@ def test_missing_private_and_gated_are_told_apart(hub, repository, folder):
         load(f"{hub.user}/nothing-there", **visitor)
     with pytest.raises(UserError, match="does not accept your token; run hf auth login again"):
         load(repository, token="hf_wrong")
+    rule = hub.fault(".", status=401, headers={"X-Error-Message": "Invalid credentials in Authorization header"})
+    with pytest.raises(UserError, match="does not let this app read it"):  # a visitor has no token to renew
+        load(repository, **visitor)
+    rule.times = 0
     HfApi().update_repo_settings(repository, gated="manual")
     with pytest.raises(UserError, match="it is gated, and only public models can be opened here"):
         load(repository, **visitor)
@@ -200,14 +206,20 @@ def test_visitors_send_no_token_and_open_no_folders(hub, repository, tmp_path, m
 
 
 def test_visitors_models_are_trimmed(hub, repository, monkeypatch, folder):
-    HfApi().create_repo(f"{repository}-2")
-    HfApi().upload_folder(repo_id=f"{repository}-2", folder_path=folder)
+    names = [repository, f"{repository}-2", f"{repository}-3"]
+    for name in names[1:]:
+        hub.seed("models", name, folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
-    first = load(repository, token=False)
-    monkeypatch.setattr(hub_fetch, "VISITORS_BYTES", 1.5 * size)
-    second = load(f"{repository}-2", token=False)
-    assert kept_folder(parse(second.name), visitors_cache()) and not kept_folder(parse(first.name), visitors_cache())
-    assert sum(file.stat().st_size for file in visitors_cache().rglob("blobs/*")) <= 1.5 * size
+
+    def kept(room: float, *loaded: str) -> list[str]:
+        monkeypatch.setattr(hub_fetch, "VISITORS_BYTES", room)
+        for name in loaded:
+            load(name, token=False)
+        return [name for name in names if kept_folder(parse(name), visitors_cache())]
+
+    assert kept(2.5 * size, *names) == names[1:]
+    assert sum(file.stat().st_size for file in visitors_cache().rglob("blobs/*")) <= 2.5 * size
+    assert kept(0.5 * size, names[2]) == names[2:]  # the newest stays, however large
 
 
 def test_steps_are_told_in_bytes(hub, repository, folder, monkeypatch):

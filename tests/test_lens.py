@@ -1,10 +1,19 @@
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import cosine_similarity
 from torch.testing import assert_close
 
 from tests.explain_models import SHAPES, model, outputs, residual_stream
+from tests.models import save_model
+from vit_demo.chapters import depth
+from vit_demo.chapters.scene import Look
+from vit_demo.classifier import load
 from vit_demo.explain.lens import contributions, logit_lens, logit_parts, norms, patch_similarity
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -13,6 +22,14 @@ def test_the_lens_at_the_last_layer_is_the_answer(name):
     config = model(name).config
     assert lens.shape[0] == config.num_hidden_layers + 1 and lens.shape[2] == config.num_labels
     assert_close(lens[-1, 0], outputs(name).logits[0], atol=1e-5, rtol=0)
+
+
+def test_the_answer_stands_at_the_end_even_if_rounding_alone_chose_it(tmp_path):
+    classifier = load(save_model(tmp_path / "model"))
+    torch.nn.init.zeros_(classifier.model.classifier.weight)
+    seen = trace(classifier, Image.open(SAMPLES[0][0]))
+    look = Look(classifier, replace(seen, logits=1e-7 * torch.arange(10)))  # the last of ten that are equal to the lens
+    assert 'after layer <span class="mono">3</span> it says truck' in depth.scene(look)["story"]
 
 
 @pytest.mark.parametrize("name", SHAPES)

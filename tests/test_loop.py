@@ -11,7 +11,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from tests.tiny import noise
 from training import augment
 from training.augment import View
-from training.batches import EpochBatches, parts
+from training.batches import EpochBatches, augmented, parts
 from training.config import TrainConfig
 from training.data import Pictures, epoch_order
 from training.loop import diverged, evaluate, train_epoch
@@ -44,6 +44,20 @@ def steps_of(model, pictures, accelerator, config, epoch=0, skip=0, optimizers=N
     optimizers = optimizers or make_optimizers(model, config, fused=False)
     batches = EpochBatches(pictures, config, epoch, VIEW)
     return list(train_epoch(model, optimizers, None, batches, accelerator, epoch, 5 * len(batches), skip))
+
+
+@pytest.mark.parametrize("shape", [(16, 64), (64, 16)])
+def test_a_long_picture_is_padded_in_proportion_to_its_short_side(shape):
+    levels, draws = noise(3, 64)[..., : shape[0], : shape[1]], augment.epoch_draws(3, 0, seed=0, epoch=0)
+    found = augmented(levels, draws, TrainConfig(crop_padding=4), VIEW)  # of 32 px
+    assert torch.equal(found, VIEW.normalised(VIEW.resized(augment.crop_and_flip(levels, draws, 2, True))))
+
+
+@pytest.mark.parametrize("side", [1, 8])
+def test_of_a_small_picture_no_more_is_mirrored_than_there_is(side):
+    levels, draws = noise(3, 8)[..., :side, :side], augment.epoch_draws(3, 0, seed=0, epoch=0)
+    draws[:, [augment.CROP_Y, augment.CROP_X]] = torch.tensor([[0.0, 0.999]])  # as far as it goes
+    assert augmented(levels, draws, TrainConfig(crop_padding=31), VIEW).isfinite().all()
 
 
 def same_weights(one, other, tolerance):

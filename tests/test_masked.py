@@ -1,6 +1,7 @@
 """A masked autoencoder begins with true positions, counts what it sees, learns, and fills in."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,6 +38,15 @@ def test_as_many_patches_are_counted_as_the_encoder_sees(ratio, seen):
     model = tiny(mask_ratio=ratio)
     assert seen_patches(model) == (seen, 16)
     assert model.vit(torch.zeros(1, 3, 8, 8)).last_hidden_state.shape[1] == 1 + seen  # the class token's too
+
+
+def test_who_guesses_patches_without_mean_and_spread_gets_the_true_ones_back():
+    model, picture = tiny(norm_pix_loss=True), 3 + 5 * torch.randn(2, 3, 8, 8)
+    truth = model.patchify(picture)
+    guess = (truth - truth.mean(-1, keepdim=True)) / truth.std(-1, keepdim=True)
+    model.decoder.register_forward_hook(lambda *_: SimpleNamespace(logits=guess))
+    _, filled = filled_in(model, picture, torch.rand(2, 16))
+    torch.testing.assert_close(filled, picture)
 
 
 def test_what_is_always_at_one_place_is_learned():

@@ -36,6 +36,7 @@ def test_the_bundled_model_answers_until_the_wanted_one_is_here():
         time.sleep(0.01)
     assert models.wanted.line() == "Loading user/slow: fetching 3.0 of 12 MB." and models.wanted.share == 0.25
     models.leave(models.fetch("user/slow"))  # a visitor who asks for the same and leaves does not stop the owner's
+    assert not models.wanted.stop.is_set()
     gate.set()
     assert models.wanted.done.wait(10)
     assert models.default.name == models.get(None).name == "user/slow"
@@ -70,9 +71,10 @@ def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line):
 def test_visitors_models_are_bounded_and_the_longest_unused_goes():
     models = Models(None, loader())
     for number in range(KEPT + 1):
+        models.get("user/0")  # the first to come, and used since
         assert models.fetch(f"user/{number}").done.wait(10)
-    assert models.get("user/0").name == "bundled"
-    assert models.get(f"user/{KEPT}").name == f"user/{KEPT}"
+    assert models.get("user/1").name == "bundled"
+    assert all(models.get(name).name == name for name in ("user/0", f"user/{KEPT}"))
 
 
 def test_one_load_serves_all_who_ask_and_too_many_at_once_are_told_to_wait():
@@ -99,6 +101,19 @@ def test_a_load_ends_with_the_last_who_waits_for_it_and_makes_room():
     assert anew is not first
     gates["user/0"].set()
     assert anew.done.wait(10) and models.get("user/0").name == "user/0"
+
+
+def test_what_arrives_when_all_have_left_is_not_kept():
+    gate = threading.Event()
+
+    def deaf(source, **_):
+        return Fake(source if source and gate.wait(10) else "bundled")
+
+    models = Models(None, deaf)
+    loading = models.fetch("user/0")
+    models.leave(loading)
+    gate.set()
+    assert loading.done.wait(10) and models.get("user/0").name == "bundled"
 
 
 def test_a_newer_version_is_asked_for_now_and_then_and_no_answer_is_no_news(monkeypatch):

@@ -83,6 +83,11 @@ def test_an_estimate_of_shapley_values_knows_how_sure_it_is():
         assert {found.draws for found in several} == {draws}
 
 
+def test_estimates_that_contradict_each_other_agree_to_nothing():
+    agreements = [shapley_values(model("32/4"), pixels("32/4"), target(model("32/4"), 1), draws=4, seed=seed).agreement for seed in range(8)]
+    assert min(agreements) == 0 and max(agreements) <= 1
+
+
 def test_a_target_that_no_patch_moves_has_no_agreement():
     nothing = shapley_values(model("32/4"), pixels("32/4"), torch.zeros_like(target(model("32/4"), 1)), draws=64)
     assert nothing.agreement is None and not nothing.patches.any()

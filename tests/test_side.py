@@ -56,6 +56,13 @@ def test_the_model_line_names_who_answers_and_what_became_of_the_other(classifie
     assert told["text"] == "Answering: model. Loading user/x: fetching 3.0 of 12 MB." and told["share"] == 0.25
 
 
+@pytest.mark.parametrize("accuracy, told", [("0.8412", " (84 % right)"), ('"high"', ""), ("7.0", "")])
+def test_how_often_it_is_right_is_told_where_that_was_measured(tmp_path, accuracy, told):
+    folder = save_model(tmp_path / "model")
+    (folder / "metrics.json").write_text(f'{{"test_accuracy": {accuracy}}}')
+    assert said_of(load(folder))["text"] == f"Answering: model{told}."
+
+
 def test_a_model_from_the_hub_is_named_with_its_revision_its_age_and_a_newer_one(classifier):
     hub = replace(classifier, name="user/x", revision="0123456789" * 4, note="The Hub is away. This is the copy kept from before.")
     held = Loading("user/x", classifier=hub, newest=hub.revision)

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.explain_models import SHAPES, model, outputs, pixels
+from tests.explain_models import SHAPES, model, outputs, pixels, residual_stream
+from vit_demo.explain import tokens
+from vit_demo.explain.faithfulness import curves
+from vit_demo.explain.heads import logits_without_each
+from vit_demo.explain.positions import shuffle_curve
+from vit_demo.explain.presence import integrated_presence
+from vit_demo.explain.relevance import integrated_gradients, target
+from vit_demo.explain.removal import occlusion_map, shapley_values
 from vit_demo.explain.tokens import classify, drop, embed, logits_keeping
 
 
@@ -88,3 +95,29 @@ def test_the_model_is_left_as_it_was():
     before = deepcopy(vit.state_dict())
     logits_keeping(vit, embed(vit, pixels("32/4")), random_keep("32/4", 3))
     assert all(torch.equal(before[key], value) for key, value in vit.state_dict().items())
+
+
+NAME = "16x24/4"
+
+
+@pytest.mark.parametrize("work", [
+    lambda vit, there: shapley_values(vit, there, target(vit, 1), draws=8).patches,
+    lambda vit, there: occlusion_map(vit, there, target(vit, 1)),
+    lambda vit, there: integrated_presence(vit, there, target(vit, 1)).patches,
+    lambda vit, there: integrated_gradients(vit, there, target(vit, 1), steps=4).patches,
+    lambda vit, there: curves(vit, embed(vit, there), torch.arange(24.0)[None], 1, removal="mean").insertion,
+    lambda vit, there: logits_without_each(vit, residual_stream(NAME)),
+    lambda vit, there: shuffle_curve(vit, vit.vit.embeddings.patch_embeddings(there)[0].detach(), 1, [0.0, 0.5, 1.0]),
+], ids=["shapley", "occlusion", "presence", "integrated gradients", "curves", "heads", "jigsaw"])
+def test_what_runs_together_fits_into_memory_and_changes_nothing(work, monkeypatch):
+    """Whatever a model's heads and tokens: 128 heads of 1,025 tokens have half a gigabyte of scores a picture."""
+    vit, there, rows = model(NAME), pixels(NAME), []
+    whole = work(vit, there)
+    hooks = [layer.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[:2])) for layer in vit.vit.layers]
+    a_layer = 4 * vit.config.num_attention_heads * 25**2
+    monkeypatch.setattr(tokens, "SCORES_BYTES", 1.5 * a_layer)
+    parts = work(vit, there)
+    for hook in hooks:
+        hook.remove()
+    assert_close(parts, whole, atol=1e-4, rtol=1e-4)
+    assert rows and all(count * length**2 <= 1.5 * 25**2 for count, length in rows)

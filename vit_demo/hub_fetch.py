@@ -191,11 +191,6 @@ def _bar(total: int, report: Report, stop: Event) -> type[tqdm]:
     fetched = 0
 
     class Bar(tqdm):
-        def __init__(self, *words, initial: int = 0, **options):
-            nonlocal fetched
-            fetched += initial  # a connection that broke is taken up where it was
-            super().__init__(*words, initial=initial, **options)
-
         def update(self, n: float | None = 1) -> bool | None:
             nonlocal fetched
             if stop.is_set():

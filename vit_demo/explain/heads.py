@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vit_demo.explain.attention import attend, output
-from vit_demo.explain.tokens import Progress, classify, head
+from vit_demo.explain.tokens import Progress, at_once, classify, head
 
 
 def _layer(layer, hidden: Tensor, on: Tensor) -> Tensor:
@@ -33,15 +33,16 @@ def logits_without(model, embeddings: Tensor, off: Tensor) -> Tensor:
 def logits_without_each(model, hidden_states: Tensor, progress: Progress | None = None) -> Tensor:
     """Residual stream (L+1,T,D) of a picture -> (L,H,K): logits with only that head off.
 
-    Each layer's heads run as one batch, from that layer on: the layers before it do not change.
+    Each layer's heads run together, as many at once as memory allows, from that layer on: the layers before it do not change.
     """
     layers = model.vit.layers
     heads = model.config.num_attention_heads
     one_off = ~torch.eye(heads, dtype=torch.bool, device=hidden_states.device)
     logits = []
     for index, layer in enumerate(layers):
-        hidden = _layer(layer, hidden_states[index].expand(heads, -1, -1), one_off)
-        logits.append(classify(model, hidden, first_layer=index + 1))
+        logits.append(torch.cat([
+            classify(model, _layer(layer, hidden_states[index].expand(len(on), -1, -1), on), first_layer=index + 1)
+            for on in one_off.split(at_once(model, hidden_states.shape[1]))]))
         if progress:
             progress(index + 1, len(layers))
     return torch.stack(logits)

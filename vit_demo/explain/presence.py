@@ -15,9 +15,10 @@ from torch import Tensor
 
 from vit_demo.explain.attribution import Attribution
 from vit_demo.explain.quadrature import gauss_legendre
-from vit_demo.explain.tokens import Progress, classify, embed
+from vit_demo.explain.tokens import Progress, at_once, classify, embed
 
 STEPS, MOST_STEPS = 32, 128
+BATCH = 4  # of steps that run together, where memory allows
 MOST_PASSES = 2 * MOST_STEPS - STEPS  # 32 + 64 + 128
 TOLERANCE = 0.02  # of the change, or of the largest share where that is more
 
@@ -46,12 +47,12 @@ def _from(progress: Progress, before: int) -> Progress:
     return lambda done, steps: progress(before + done, MOST_PASSES)
 
 
-def _along(model, embeddings: Tensor, target: Tensor, steps: int, progress: Progress | None, batch: int = 4) -> Tensor:
+def _along(model, embeddings: Tensor, target: Tensor, steps: int, progress: Progress | None) -> Tensor:
     """(1,T,D) -> (N,): slopes added up at the points a = u^4, which lie denser near absence, where the first patches to appear
     change the most."""
     total = torch.zeros_like(embeddings[0, 1:, 0])
     points, weights = gauss_legendre(steps, total)
-    done = 0
+    done, batch = 0, min(BATCH, at_once(model, embeddings.shape[1], len(model.vit.layers)))
     for u, weight in zip(points.split(batch), weights.split(batch), strict=True):
         amount = (u**4)[:, None].repeat(1, len(total)).requires_grad_()
         bias = torch.cat([torch.zeros_like(amount[:, :1]), amount.log()], dim=1)

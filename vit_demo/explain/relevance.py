@@ -7,6 +7,7 @@ explained: one logit ("why cat?") or the difference of two ("why cat, not dog?")
 Legend: L layers, H heads, T = N + 1 tokens, N patches, D width, K classes, S picture side, C channels.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from vit_demo.explain.attention import rollout
 from vit_demo.explain.attribution import Attribution
 from vit_demo.explain.patches import model_grid
 from vit_demo.explain.quadrature import gauss_legendre
-from vit_demo.explain.tokens import Progress, embed, head
+from vit_demo.explain.tokens import Progress, at_once, embed, head
 
 
 def target(model, wanted: int, against: int | None = None) -> Tensor:
@@ -116,7 +117,7 @@ def integrated_gradients(
     difference = (pixel_values - baseline).detach()
     total = torch.zeros_like(difference[0])
     points, weights = gauss_legendre(steps, total)
-    done = 0
+    done, batch = 0, min(batch, at_once(model, math.prod(model_grid(model)) + 1, len(model.vit.layers)))
     for share, weight in zip(points.split(batch), weights.split(batch), strict=True):
         between = (baseline + share[:, None, None, None] * difference).detach().requires_grad_()
         (gradient,) = torch.autograd.grad((model(between).logits @ target).sum(), between)
@@ -126,7 +127,7 @@ def integrated_gradients(
             progress(done, steps)
     pixels = total * difference[0]
     with torch.no_grad():
-        after, before = (model(torch.cat([pixel_values, baseline])).logits @ target).tolist()
+        after, before = ((model(end).logits[0] @ target).item() for end in (pixel_values, baseline))
     rows, cols = model_grid(model)
     patches = pixels.sum(dim=0).unflatten(0, (rows, -1)).unflatten(-1, (cols, -1)).sum(dim=(1, 3)).flatten()
     return IntegratedGradients(pixels, patches, after - before, pixels.sum().item() - (after - before))

@@ -8,11 +8,19 @@ Legend: B pictures or masks, N patches, T = N + 1 tokens, D width, K classes.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 Progress = Callable[[int, int], None]  # called with (done, total); may raise to stop the work
+SCORES_BYTES = 256e6  # of attention scores that are held at a time
+
+
+def at_once(model, tokens: int, layers: int = 1) -> int:
+    """How many pictures may run together, so that the attention scores of `layers` layers (with gradients all are held) stay
+    within SCORES_BYTES. One at least."""
+    return max(1, int(SCORES_BYTES // (4 * layers * model.config.num_attention_heads * tokens**2)))
 
 
 @torch.no_grad()
@@ -31,6 +39,10 @@ def classify(model, hidden: Tensor, bias: Tensor | None = None, first_layer: int
 
     bias: (B,T), added to every attention score towards a token; 0 leaves it alone, minus infinity hides it.
     """
+    together = at_once(model, hidden.shape[1])
+    if len(hidden) > together:
+        biases = repeat(None) if bias is None else bias.split(together)
+        return torch.cat([classify(model, *part, first_layer) for part in zip(hidden.split(together), biases)])
     if bias is not None:
         bias = bias[:, None, None, :]
     for layer in model.vit.layers[first_layer:]:
