@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.models import LABELS, save_model, where_it_lies
 from tests.test_draw import unpack
-from vit_demo.chapters import CHAPTERS, depth, projection, tokens
+from vit_demo.chapters import CHAPTERS, depth, patches, projection, tokens
 from vit_demo.chapters.scene import Look, a, number, percent, snippet
 from vit_demo.classifier import load
 from vit_demo.explain import embeddings
@@ -147,6 +147,14 @@ def test_the_position_maps_that_are_sent_are_cosines_of_the_models_positions(loo
 def test_how_positions_began_is_said_where_it_is_known(look, monkeypatch, metrics, told):
     monkeypatch.setitem(vars(look.classifier), "metrics", metrics)  # as read from a file before
     assert told in tokens.scene(look)["story"] and ("they began" in tokens.scene(look)["story"].lower()) == bool(told)
+
+
+def test_patches_whose_projection_would_fill_the_memory_are_not_timed(look, monkeypatch):
+    sizes = patches.other_sizes(look)  # none of a picture that is no square
+    monkeypatch.setattr(patches, "MOST_WEIGHTS", 3 * sizes[1] ** 2 * look.config.hidden_size if sizes else 0)
+    *_, last = patches.answer(look, {"what": "time"})
+    assert [row["patch"] for row in last["rows"]] == sizes[1:] and last["progress"] == bool(sizes)
+    assert all(row["seconds"] > 0 and row["measured"] == (row["tokens"] <= patches.MOST_TOKENS) for row in last["rows"])
 
 
 def test_a_jigsaw_that_takes_positions_along_changes_nothing(look):

@@ -128,6 +128,17 @@ def test_the_hub_does_not_answer(hub, repository, fault):
     assert kept.note.endswith("This is the copy kept from before.") and repository in kept.note
 
 
+def test_what_came_by_its_commit_alone_stands_for_the_name_while_the_hub_is_away(hub, api, repository):
+    """A Space has its model from the start, by a commit."""
+    commit = api.model_info(repository).sha
+    assert not (first := load(f"{repository}@{commit}")).note
+    hub.fault(f"^/api/models/{repository}", status=503)
+    kept = load(repository, limits=IMPATIENT)
+    assert kept.revision == commit == first.revision and kept.note.endswith("This is the copy kept from before.")
+    with pytest.raises(UserError, match="has trouble answering"):
+        load(f"{repository}@dev", limits=IMPATIENT)  # another branch is another model
+
+
 @pytest.mark.parametrize("fault", [{"delay": 5}, {"status": 503}, {"cut": 100_000}], ids=["hanging", "broken", "cut"])
 def test_weights_that_do_not_arrive_leave_the_older_copy(hub, repository, folder, tmp_path, fault):
     first = load(repository)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from vit_demo.errors import Stopped, UserError
+from vit_demo.errors import Stopped, Unreachable, UserError
 from vit_demo.models import AT_ONCE, KEPT, NEWS_SECONDS, Models
 
 
@@ -66,6 +66,27 @@ def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line):
     assert models.wanted.done.wait(10)
     assert line in models.wanted.line() and "secret" not in models.wanted.line()
     assert models.default.name == "bundled"
+
+
+def test_a_hub_that_is_away_for_a_moment_is_asked_again_for_the_wanted_model(monkeypatch):
+    monkeypatch.setattr("vit_demo.models.AGAIN", (0.2, 0.2))
+    away, load = [3], loader()
+
+    def unsteady(source, **given):
+        if source and away[0]:
+            away[0] -= 1
+            raise Unreachable(f"{source}: the Hub did not answer in time")
+        return load(source, **given)
+
+    models = Models("user/there", unsteady)
+    while models.wanted.step == "asking for it":
+        time.sleep(0.01)
+    assert models.wanted.line() == "Loading user/there: the Hub did not answer in time; it is asked for again in 0.2 s."
+    assert models.wanted.done.wait(10) and models.default.name == "bundled" and "did not answer" in models.wanted.problem  # in the end
+    away[0] = 2
+    assert (again := Models("user/there", unsteady)).wanted.done.wait(10) and again.default.name == "user/there"
+    away[0] = 1
+    assert (visitors := models.fetch("user/other")).done.wait(10) and "did not answer" in visitors.problem  # who can ask again
 
 
 def test_visitors_models_are_bounded_and_the_longest_unused_goes():

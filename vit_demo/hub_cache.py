@@ -21,18 +21,26 @@ def visitors_cache() -> Path:
 
 
 def kept_folder(address: Address, cache: Path) -> Path | None:
-    """The folder of an earlier download, if all that a model needs is in it."""
+    """The folder of an earlier download, if all that a model needs is in it. Where a name leads is known from then; of files that
+    came by their commit alone, as a Space has them from its start, the latest stand for the name."""
     config = try_to_load_from_cache(address.id, "config.json", cache_dir=cache, revision=address.revision)
-    if not isinstance(config, str):
+    if isinstance(config, str):
+        return whole(Path(config).parent, address.id)
+    if address.revision is not None:
         return None
-    folder = Path(config).parent
+    snapshots = (cache / repo_folder_name(repo_id=address.id, repo_type="model") / "snapshots").glob("*")
+    return next((folder for folder in sorted(snapshots, key=lambda folder: folder.stat().st_mtime, reverse=True) if whole(folder, address.id)), None)
+
+
+def whole(folder: Path, name: str) -> Path | None:
+    """The folder, if all that a model needs is in it."""
     sizes = {file.name: 0 for file in folder.iterdir() if file.is_file()}  # is_file is false for a broken link
     try:
-        hub_model.choose_weights(address.id, sizes, lambda: hub_model.parse_json(
-            address.id, hub_model.INDEX, (folder / hub_model.INDEX).read_bytes()), hub_model.NO_LIMITS)
+        hub_model.choose_weights(name, sizes, lambda: hub_model.parse_json(
+            name, hub_model.INDEX, (folder / hub_model.INDEX).read_bytes()), hub_model.NO_LIMITS)
     except UserError:
         return None
-    return folder if "preprocessor_config.json" in sizes else None
+    return folder if {"config.json", "preprocessor_config.json"} <= sizes.keys() else None
 
 
 def remember(address: Address, revision: str, cache: Path) -> None:

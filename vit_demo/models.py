@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from vit_demo import classifier
 from vit_demo.classifier import Classifier
-from vit_demo.errors import UserError
+from vit_demo.errors import Unreachable, UserError
 
 KEPT = 2  # loaded models beside the one that answers by default
 AT_ONCE = 2  # models being loaded at the same time
+AGAIN = (5, 15, 60, *[300] * 10)  # seconds after which the Hub is asked again for the model that the app was started with
 NEWS_SECONDS = 600  # between two questions to the Hub whether a model has a newer version
 UNFORESEEN = "could not be opened; check its name, or look at the server's log"
 
@@ -141,13 +142,22 @@ class Models:
 
     def _run(self, loading: Loading) -> None:
         opened, problem = None, None
-        try:
-            opened = self._load(loading.source, token=loading.token, report=loading.say, stop=loading.stop)
-        except UserError as error:
-            problem = str(error)
-        except Exception:  # a stranger's model: whatever it does, the page stays, and shows no traceback
-            problem = f"{loading.source} {UNFORESEEN}"
-            logging.getLogger(__name__).exception("loading %s", loading.source)
+        waits = iter(AGAIN if loading is self.wanted else ())
+        while opened is None and problem is None:
+            try:
+                opened = self._load(loading.source, token=loading.token, report=loading.say, stop=loading.stop)
+            except Unreachable as error:
+                wait = next(waits, None)
+                if wait is None:
+                    problem = str(error)
+                else:
+                    loading.say(f"{str(error).removeprefix(f'{loading.source}: ')}; it is asked for again in {wait} s")
+                    time.sleep(wait)
+            except UserError as error:
+                problem = str(error)
+            except Exception:  # a stranger's model: whatever it does, the page stays, and shows no traceback
+                problem = f"{loading.source} {UNFORESEEN}"
+                logging.getLogger(__name__).exception("loading %s", loading.source)
         with self._lock:
             loading.classifier, loading.problem = opened, problem
             if self._loading.get(loading.source) is loading:

@@ -142,7 +142,7 @@ def duel(look: Look, question: dict) -> Iterator[dict]:
     wanted = target(look.model, best)
     for name in DUEL:
         for bit in told(lambda progress, name=name: {"map": heat_map(METHODS[name], look.model, pixel_values, wanted, progress)}):
-            yield {"what": "duel", "now": name, "progress": 0.6 * (len(found) + bit["progress"]) / len(DUEL)}
+            yield {"what": "duel", "progress": 0.6 * (len(found) + bit["progress"]) / len(DUEL)}
         found[name] = bit["map"]
         yield {"what": "duel", "maps": packed(found), "progress": 0.6 * len(found) / len(DUEL)}
     found[RANDOM] = faithfulness.random_map(len(found[DEFAULT]))

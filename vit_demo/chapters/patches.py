@@ -12,6 +12,7 @@ from vit_demo.explain import cost
 NAME = "patches"
 TITLE = "How does a picture become a sentence?"
 MOST_TOKENS = 1025  # the largest run that is really timed
+MOST_WEIGHTS = 30e6  # of the projection of a model that is timed: a patch as large as the picture may need a billion
 
 
 def station(classifier) -> str:
@@ -83,17 +84,13 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
     """Time a model of this width and depth, with random weights, at each patch size: fewest tokens first."""
     config, done = look.config, []
     plan = other_sizes(look)
-    for index, size in enumerate(plan):
-        yield {"rows": done, "progress": index / len(plan), "now": size}
-        tokens = cost.patch_count(config.image_size, size) + 1
-        if tokens <= MOST_TOKENS:
-            row = cost.timings(config, [size], lambda patch: forward(config, patch), time.perf_counter, MOST_TOKENS)[0]
-            seconds, known = row.seconds, (size, row.seconds)
-        else:
-            growth = cost.flops(config, patch_size=size).total / cost.flops(config, patch_size=known[0]).total
-            seconds = known[1] * growth
-        done.append({"patch": size, "tokens": tokens, "pairs": cost.token_pairs(tokens), "seconds": seconds, "measured": tokens <= MOST_TOKENS})
-    yield {"rows": done, "progress": 1}
+    light = [size for size in plan if 3 * size * size * config.hidden_size <= MOST_WEIGHTS]
+    if light and cost.patch_count(config.image_size, light[0]) < MOST_TOKENS:
+        plan = light
+    yield {"rows": done, "progress": 0}
+    for row in cost.timings(config, plan, lambda size: forward(config, size), time.perf_counter, MOST_TOKENS):
+        done.append({"patch": row.patch_size, "tokens": row.tokens, "pairs": row.pairs, "seconds": row.seconds, "measured": row.measured})
+        yield {"rows": done, "progress": len(done) / len(plan)}
 
 
 def forward(config, size: int):

@@ -4,7 +4,7 @@ For 224 px and 16 px patches: 196 patches, 197 tokens, 197^2 = 38,809 pairs, aga
 Legend: S picture side, P patch side, N patches, T = N + 1 tokens, D width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -25,11 +25,6 @@ def patch_count(image_size: Size, patch_size: Size) -> int:
 def token_pairs(tokens: int) -> int:
     """Entries of one attention matrix."""
     return tokens**2
-
-
-def pixel_pairs(image_size: Size) -> int:
-    """Pairs if every pixel were a token."""
-    return prod(_height_and_width(image_size)) ** 2
 
 
 class Flops(NamedTuple):
@@ -100,16 +95,15 @@ def timings(
     forward: Callable[[int], Callable[[], object]],
     clock: Callable[[], float],
     max_tokens: int = 1025,
-) -> list[Timing]:
-    """Time forward(patch_size)() up to max_tokens, few tokens first; what is larger is extrapolated from the largest."""
-    rows: list[Timing] = []
+) -> Iterator[Timing]:
+    """Time forward(patch_size)() up to max_tokens, few tokens first, one after the other; what is larger is extrapolated from the
+    largest."""
     known = None
     for patch_size in sorted(patch_sizes, reverse=True):
         if patch_count(config.image_size, patch_size) < max_tokens:
             known = timed(config, patch_size, forward(patch_size), clock)
-            rows.append(known)
+            yield known
         elif known is None:
             raise ValueError(f"no patch size gives at most {max_tokens} tokens: add a larger one")
         else:
-            rows.append(extrapolated(config, known, patch_size))
-    return rows
+            yield extrapolated(config, known, patch_size)
