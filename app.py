@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     from vit_demo import zero_gpu  # noqa: F401  (where GPUs are lent, this wants to come before torch)
     import torch
 
-    from vit_demo import classifier
+    from vit_demo import classifier, hub_address
     from vit_demo.errors import UserError
     from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS
     from vit_demo.models import Models
@@ -50,12 +50,26 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     try:
         limits = NO_LIMITS if chosen.no_limits else DEFAULT_LIMITS
+        if chosen.model and not os.path.isdir(chosen.model):
+            hub_address.parse(chosen.model)  # what can be no name is refused now; whether the Hub has it is found out in the background
         page = build_page(Models(chosen.model, partial(classifier.load, limits=limits)))
         page.launch(server_name=chosen.host, server_port=chosen.port, share=chosen.share, **launch_settings())
-    except (UserError, OSError) as error:  # OSError: the port or the address is taken or not ours
-        print(f"error: {error}".split("\n")[0], file=sys.stderr)
-        sys.exit(2)
+    except UserError as error:
+        stop(str(error))
+    except OSError as error:
+        if "empty port" not in str(error):
+            stop(str(error).split("\n")[0])
+        port = chosen.port or os.environ.get("GRADIO_SERVER_PORT", "any from 7860 on")
+        stop(f"cannot listen on {chosen.host or '127.0.0.1'}, port {port}: it is taken, or the address is none of this machine; choose others with --port and --host")
+
+
+def stop(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before the page is open; from then on Gradio hears it
+        sys.exit(130)

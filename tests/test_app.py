@@ -1,5 +1,6 @@
 """app.py's options, and what a wrong one gets."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,25 @@ def test_a_folder_without_a_model_is_refused_in_one_line(tmp_path, capsys):
         app.main(["--model", str(tmp_path)])
     told = capsys.readouterr().err
     assert stopped.value.code == 2 and told.startswith("error: ") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["/nonexistent", "nosuchname", "google/vit@@", "runs/vit/config.json"])
+def test_what_is_no_folder_and_no_name_is_refused_before_the_page_opens(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        app.main(["--model", name])
+    told = capsys.readouterr().err
+    assert stopped.value.code == 2 and told.startswith("error: ") and told.count("\n") == 1
+
+
+def test_a_taken_port_is_said_in_our_own_words(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit) as stopped:
+            app.main(["--port", str(port)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: cannot listen on 127.0.0.1, port {port}: it is taken, or the address is none of this machine; choose others with --port and --host\n")
 
 
 @pytest.mark.parametrize("arguments", [["--threads", "0"], ["--port", "99999"], ["--port", "x"]])

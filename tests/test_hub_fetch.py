@@ -105,7 +105,7 @@ def test_branches_tags_and_newer_versions(hub, repository, folder, tmp_path):
 
 
 FAULTS = {
-    "down": ({"drop": True}, "could not be reached .*check the network"),
+    "down": ({"drop": True}, "there is no such folder here, and the Hub could not be reached .*check the name or the network"),
     "hanging": ({"delay": 20}, "did not answer in time"),
     "broken": ({"status": 503}, "has trouble answering .503."),
     "strict": ({"status": 429, "headers": {"Retry-After": "300"}}, "no more questions from here for now .429.; wait"),

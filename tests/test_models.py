@@ -61,10 +61,11 @@ def test_without_a_bundled_model_the_wanted_one_is_waited_for():
 
 @pytest.mark.parametrize("problem, line", [(UserError("user/gone: there is no such model"), "there is no such model"),
                                            (RuntimeError("/secret/path"), "could not be opened")])
-def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line):
+def test_a_failure_is_one_line_and_the_bundled_model_stays(problem, line, caplog):
     models = Models("user/gone", loader(problems={"user/gone": problem}))
     assert models.wanted.done.wait(10)
     assert line in models.wanted.line() and "secret" not in models.wanted.line()
+    assert caplog.messages[-1] == f"{models.wanted.problem}; the bundled model answers"
     assert models.default.name == "bundled"
 
 

@@ -158,6 +158,8 @@ class Models:
             except Exception:  # a stranger's model: whatever it does, the page stays, and shows no traceback
                 problem = f"{loading.source} {UNFORESEEN}"
                 logging.getLogger(__name__).exception("loading %s", loading.source)
+        if problem and loading is self.wanted:  # the page says so too, but who started it may be looking here
+            logging.getLogger(__name__).warning("%s; the bundled model answers", problem)
         with self._lock:
             loading.classifier, loading.problem = opened, problem
             if self._loading.get(loading.source) is loading:
