@@ -1,10 +1,12 @@
 """The page in a real browser: what is shown is what plain transformers computes, with no request beyond loopback."""
 
-
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.browser import CHROMIUM, bars, choose, expected_bars, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from vit_demo.images import open_picture
+from vit_demo.page import INTRO
 from vit_demo.samples import SAMPLES
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -75,7 +77,36 @@ def test_an_upload_is_classified_and_a_bad_one_gets_a_line(page, folder, tmp_pat
     (tmp_path / "broken.png").write_bytes(SAMPLES[0][0].read_bytes()[:300])
     page.set_input_files("#upload input[type=file]", tmp_path / "broken.png")
     page.wait_for_selector("text=damaged or incomplete")
+    page.wait_for_selector("#upload img", state="detached")  # what cannot be shown does not stay in the box
     assert bars(page) == expected_bars(folder, Image.open(SAMPLES[2][0]))
+    page.set_input_files("#upload input[type=file]", tmp_path / "mine.png")  # and the next one finds it empty
+    page.wait_for_selector(".samples:not(:has([aria-pressed='true']))")
+    assert bars(page) == expected_bars(folder, picture) and page.locator("#upload img").count() == 1
+
+
+def test_the_photo_of_a_phone_is_classified(open_page, address, folder, tmp_path):
+    """24 million pixels, held upright, in more than 5 MB."""
+    levels, exif = np.random.default_rng(0).integers(0, 256, (1071, 1428, 3), dtype=np.uint8), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(levels).resize((5712, 4284), Image.Resampling.BILINEAR).save(tmp_path / "IMG_0001.jpg", quality=93, exif=exif)
+    assert 5.2e6 < (tmp_path / "IMG_0001.jpg").stat().st_size < 20e6
+    page = open_page(address)
+    page.set_input_files("#upload input[type=file]", tmp_path / "IMG_0001.jpg")
+    page.wait_for_selector(".samples:not(:has([aria-pressed='true']))")
+    assert bars(page) == expected_bars(folder, open_picture(tmp_path / "IMG_0001.jpg"))
+    assert "Your file has 4284 × 5712 pixels, which this page reads as 2142 × 2856; the model was made for" in page.inner_text(".story")
+    assert "your file, 4284 × 5712 pixels" in page.inner_text(".card")
+    page.close()
+
+
+def test_what_this_is_stands_there_before_the_first_answer_and_after_it(page):
+    waiting = page.context.new_page()
+    waiting.route("**/queue/**", lambda route: None)  # no answer ever comes
+    waiting.goto(page.url)
+    waiting.wait_for_selector("#intro p")
+    assert [waiting.inner_text("#intro"), page.inner_text("#intro")] == [INTRO] * 2 and waiting.locator(".chapter").count() == 0
+    waiting.unroute_all(behavior="ignoreErrors")
+    waiting.close()
 
 
 @pytest.mark.parametrize("query, scheme", [("?__theme=dark", "light"), ("", "dark")])
@@ -179,6 +210,58 @@ def test_labels_written_from_the_right_keep_to_themselves(page):
 def test_what_makes_no_sense_in_an_address_is_not_chosen(open_page, address, query, asked):
     page = open_page(address + query)
     assert page.evaluate("[vit.state.layer, vit.state.head, vit.state.chosen, vit.state.after]") == asked
+    page.close()
+
+
+def test_a_chosen_patch_is_in_the_address_and_comes_back(open_page, address):
+    page = open_page(address)
+    go(page, 3)
+    assert "patch" not in page.url  # none was chosen
+    page.focus(".side .picture")
+    page.keyboard.press("ArrowRight")
+    told = page.inner_text(".side .caption")
+    assert f"patch={page.evaluate('vit.state.patch')}" in page.url
+    again = open_page(page.url)
+    assert again.inner_text(".side .caption") == told and again.url == page.url
+    again.close()
+    go(page, 4)
+    assert "patch=21" in page.url and "chapter=4" in page.url
+    page.keyboard.press("Escape")
+    page.go_back()
+    page.wait_for_selector(".chapter[data-number='3']")
+    page.wait_for_function("location.search.includes('chapter=3') && location.search.includes('patch=21')")
+    page.close()
+
+
+@pytest.mark.parametrize("query, patch, told", [("?patch=9", 9, "patch=9"), ("?patch=700", 63, "patch=63"), ("?patch=-1", 20, ""), ("?patch=x", 20, "")])
+def test_a_patch_of_the_address_is_held_within_the_picture(open_page, address, query, patch, told):
+    page = open_page(address + query)
+    assert page.evaluate("vit.state.patch") == patch and f"patch {patch} ·" in page.inner_text(".side .caption")
+    assert told in page.url and page.url.count("patch") == bool(told)
+    page.close()
+
+
+def test_more_steps_than_a_browser_writes_down_end_in_the_address_too(open_page, address):
+    """As of a held arrow key: Safari takes a hundred in half a minute, and throws at the next."""
+    page = open_page(address)
+    page.evaluate("""() => { const write = history.replaceState; history.replaceState = () => { throw new DOMException("too often", "SecurityError"); };
+        vit.set({ patch: 7 }); history.replaceState = write; }""")
+    assert "patch" not in page.url
+    page.wait_for_function("location.search.includes('patch=7')")
+    page.close()
+
+
+def test_a_chapter_that_opens_is_read_aloud_once(open_page, address):
+    page = open_page(address)
+    page.evaluate("""window.line = document.querySelector("#chapter [role=status]:not(.chapter *)"); window.said = [];
+        new MutationObserver(() => said.push(line.textContent)).observe(line, { childList: true });""")
+    assert page.evaluate("line.textContent") == ""  # the first one is no news
+    go(page, 5)
+    choose(page, 2)
+    assert page.evaluate("said") == ["Chapter 5: Where does a patch look?"] and page.evaluate("line.isConnected")
+    page.click(".onward .next")  # it goes away, and the title has the focus: that is read
+    page.wait_for_selector(".chapter[data-number='6']")
+    assert page.evaluate("[document.activeElement.tagName, line.textContent]") == ["H2", ""]
     page.close()
 
 

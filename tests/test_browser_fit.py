@@ -27,6 +27,9 @@ CUT = """() => [...document.querySelectorAll(".vit button, .vit input, .vit sele
     const { left, right, top, bottom } = box.getBoundingClientRect();
     return style.outlineStyle === "none" || ring.left - room < left || ring.right + room > right || ring.top - room < top || (box !== document.body && ring.bottom + room > bottom);
     }).map((node) => node.getAttribute("aria-label") ?? node.textContent)"""
+# What a finger misses; a word in a sentence is as high as its line.
+LOW = """() => [...document.querySelectorAll("button, input, select, summary")].filter((node) => node.checkVisibility() && !node.matches("p .link")
+    && node.getBoundingClientRect().height < 23.9).map((node) => `${node.getAttribute("aria-label") ?? node.textContent}: ${node.getBoundingClientRect().height}`)"""
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +80,36 @@ def test_names_beside_a_chart_stay_in_its_box_however_wide_their_letters(page, n
 
 
 @pytest.mark.parametrize("chapter", range(1, len(CHAPTERS) + 1))
-def test_the_ring_of_what_is_focused_is_seen(page, chapter):
+def test_what_is_focused_shows_its_ring_and_is_high_enough_for_a_finger(page, chapter):
     page.evaluate("document.activeElement.blur()")
     go(page, chapter)
     page.wait_for_function("!vit.frame.line.busy")
     assert page.evaluate(CUT) == []
+    page.eval_on_selector_all("details", "all => all.forEach((details) => { details.open = true; })")
+    assert page.evaluate(LOW) == []
+
+
+def test_a_chapter_opens_where_it_is_seen(open_page, address):
+    page = open_page(address)
+    top = "document.querySelector('.chapter').getBoundingClientRect().top"
+    below = "document.querySelector('#ribbon').getBoundingClientRect().bottom"
+    go(page, 2)
+    assert page.evaluate("scrollY") == 0  # on a wide screen it is there already
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate(top) > 370
+    go(page, 3)
+    page.wait_for_function(f"scrollY > 0 && {top} >= {below} && {top} < {below} + 40")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    go(page, 4)
+    page.wait_for_function(f"{top} >= {below} && {top} < {below} + 40")
+    page.close()
+
+
+def test_on_a_phone_all_parts_end_in_one_line(open_page, address):
+    page = open_page(address)
+    page.set_viewport_size({"width": 360, "height": 740})
+    ends = page.evaluate("""["#intro p", ".side", "#upload", "#models", ".chapter", ".card"].map((part) => {
+        const { left, right } = document.querySelector(part).getBoundingClientRect(); return [left, right]; })""")
+    assert ends == [[14, 346]] * 6
+    assert page.evaluate("document.querySelector('.chapter h2').getBoundingClientRect().top") < 740  # what this is did not push it off the screen
+    page.close()

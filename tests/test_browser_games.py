@@ -107,7 +107,7 @@ def test_the_map_that_comes_next_says_how_far_it_is(page, monkeypatch):
     page.select_option("select[aria-label=method]", "chefer")
     first.set()
     page.wait_for_selector(".card .quiet:has-text('Grad-CAM:'):has-text('Faithfulness')")
-    page.wait_for_function("document.querySelector('.card .progress i').style.width === '9%'")
+    page.wait_for_function("document.querySelector('.card .progress i').style.width === '6%'")
     assert page.is_visible(".card .progress")
     second.set()
     page.wait_for_selector(".card .quiet:has-text('Chefer'):has-text('Faithfulness')")

@@ -48,6 +48,21 @@ def test_logits_are_those_of_the_library(folder, noise):
     assert_close(tiny.probabilities(noise[1]), tiny.logits(noise)[1].softmax(0))
 
 
+@pytest.mark.parametrize("size", [(36 * 200, 9), (9, 36 * 200)])
+def test_of_a_strip_the_middle_is_what_a_cropping_processor_gives(folder, tmp_path, size, monkeypatch):
+    """And it never makes all of it larger: 500,000 × 1 pixels would take gigabytes."""
+    ViTForImageClassification.from_pretrained(folder).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"shortest_edge": 36}, crop_size={"height": 32, "width": 32}, do_center_crop=True).save_pretrained(tmp_path)
+    ramp = torch.linspace(0, 255, max(size)).byte()
+    strip = Image.frombytes("L", size, bytes((ramp.repeat(9) if size[0] > 9 else ramp.repeat_interleave(9)).tolist())).convert("RGB")
+    tiny, seen = load(tmp_path), []
+    whole = tiny.processor(strip, return_tensors="pt").pixel_values
+    resize = ViTImageProcessorPil.resize
+    monkeypatch.setattr(ViTImageProcessorPil, "resize", lambda self, image, *given, **more: seen.append(image.shape) or resize(self, image, *given, **more))
+    assert_close(tiny.pixel_values([strip]), whole, atol=0.02, rtol=0)
+    assert [max(shape) for shape in seen] == [8 * 9]
+
+
 def test_top_k_is_the_pipelines(folder, noise):
     tiny, classify = load(folder), pipeline("image-classification", str(folder))
     for image in noise:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from vit_demo import images
 from vit_demo.errors import UserError
 from vit_demo.images import FORMATS, open_picture
 
@@ -49,6 +50,7 @@ REFUSED = {
     "nothing": (b"", UNREADABLE),
     "text": (b"I am no picture.\n" * 20, UNREADABLE),
     "html": (b"<!doctype html><script>alert(1)</script>", UNREADABLE),
+    "layers": (saved(photo, "JPEG") + 101 * b"\xff\xda", "built of too many layers to be read in time; save it again"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', UNREADABLE),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", UNREADABLE),
     "pdf": (saved(photo, "PDF"), UNREADABLE),
@@ -70,13 +72,16 @@ REFUSED = {
     "bmp cut in half": (saved(photo, "BMP")[:1800], DAMAGED),
     "gif cut in half": (saved(photo.convert("P"), "GIF")[:900], DAMAGED),
     "gif header alone": (gif[:13], UNREADABLE),
-    "png of 17 MP": (png(4250, 4000, 8, 0, b"\0"), TOO_LARGE),
+    "png of 26 MP": (png(5200, 5000, 8, 0, b"\0"), TOO_LARGE),
     "png of 177 MP": (png(13300, 13300, 8, 0, b"\0"), TOO_LARGE),
     "png of 4 million MP": (png(2**31 - 1, 2**31 - 1, 8, 0, b"\0"), TOO_LARGE),
-    "png one pixel high": (png(16_000_001, 1, 8, 0, b"\0"), TOO_LARGE),
+    "png one pixel high": (png(25_000_001, 1, 8, 0, b"\0"), TOO_LARGE),
     "bmp of 3600 MP": (patched(saved(photo, "BMP"), 18, struct.pack("<ii", 60000, 60000)), TOO_LARGE),
     "jpeg of 4000 MP": (patched(data := saved(photo, "JPEG"), data.index(b"\xff\xc0") + 5,
                                 struct.pack(">HH", 65000, 65000)), TOO_LARGE),
+    "jpeg of 54 MP": (patched(data, data.index(b"\xff\xc0") + 5, struct.pack(">HH", 6000, 9000)), TOO_LARGE),
+    "jpeg of four colours and 26 MP": (patched(data := saved(photo.convert("CMYK"), "JPEG"), data.index(b"\xff\xc0") + 5,
+                                               struct.pack(">HH", 5000, 5200)), TOO_LARGE),
     "gif of 4000 MP": (patched(gif, 6, struct.pack("<HH", 65000, 65000)), TOO_LARGE),
     "gif whose frame is larger than itself": (patched(gif, gif.index(b",", 13) + 5, struct.pack("<HH", 9000, 9000)),
                                               TOO_LARGE),
@@ -86,10 +91,10 @@ REFUSED = {
     "png with an iTXt bomb": (png(*GREY, ROWS, (b"iTXt", b"k\0\1\0\0\0" + bomb)), TOO_MUCH_TEXT),
     "png with an iCCP bomb": (png(*GREY, ROWS, (b"iCCP", b"k\0\0" + bomb)), TOO_MUCH_TEXT),
     "png with a bomb after its pixels": (png(*GREY, ROWS, after=((b"zTXt", b"k\0\0" + bomb),)), TOO_MUCH_TEXT),
-    "64 MB of anything": (bytes(64_000_001), "64 MB: make it smaller"),
+    "100 MB of anything": (bytes(100_000_001), "100 MB: make it smaller"),
     "an array": (np.zeros((3, 64, 3), np.uint8), "file's name, its bytes or a PIL image"),
     "no picture": (None, "choose or upload a picture first"),
-    "PIL larger than 16 MP": (Image.new("1", (4001, 4000)), TOO_LARGE),
+    "PIL larger than 25 MP": (Image.new("1", (5001, 5000)), TOO_LARGE),
     "PIL in a mode without a way to RGB": (Image.new("La", (4, 4)), "kind La cannot be shown here: save it as RGB"),
 }
 
@@ -221,3 +226,52 @@ def test_large_pictures_are_refused_before_a_pixel_is_decoded(name, monkeypatch)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(UserError, match=TOO_LARGE):
         open_picture(REFUSED[name][0])
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_phones_photo_is_decoded_at_half_its_sides(options, monkeypatch):
+    """24 million pixels, held sideways as phones do."""
+    levels = np.random.default_rng(1).integers(0, 256, (17, 23, 3), dtype=np.uint8)
+    whole = Image.fromarray(levels).resize((5712, 4284), Image.Resampling.BICUBIC)
+    exif, decoded, load = Image.Exif(), [], ImageFile.ImageFile.load
+    exif[0x0112] = 6
+    file = saved(whole, "JPEG", quality=95, exif=exif, **options)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (decoded.append(self.size), load(self))[1])
+    opened = open_picture(file)
+    assert set(decoded) == {(2856, 2142)} and opened.size == (2142, 2856) and opened.info == {"given": (4284, 5712)}
+    expected = whole.transpose(Image.Transpose.ROTATE_270).resize((51, 68), Image.Resampling.BOX)
+    assert np.abs(np.subtract(opened.resize((51, 68), Image.Resampling.BOX), expected, dtype=int)).max() <= 3
+
+
+@pytest.fixture
+def smooth(monkeypatch) -> Image.Image:
+    """90 x 60 pixels whose neighbours differ little, as in a photo: here that is too much."""
+    monkeypatch.setattr(images, "KEPT_PIXELS", 2_000)
+    levels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(levels).resize((90, 60), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("kind, mode", [("JPEG", "RGB"), ("JPEG", "L"), ("JPEG", "CMYK"), ("MPO", "RGB"), ("WEBP", "RGB"), ("BMP", "RGB"), ("GIF", "P"),
+                                        ("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "LA"), ("PNG", "P"), ("PNG", "I;16"), ("PNG", "1")])
+def test_what_a_model_sees_of_a_picture_that_was_made_smaller_is_the_same(smooth, monkeypatch, kind, mode):
+    picture = Image.fromarray(np.array(smooth.convert("L")).astype("uint16") * 257) if mode == "I;16" else smooth.convert(mode)
+    data = saved(picture, kind, **({"save_all": True, "append_images": [picture]} if kind == "MPO" else {}))
+    found = open_picture(data)
+    assert found.size == (45, 30) and found.mode == "RGB" and found.info["given"] == (90, 60)
+    monkeypatch.setattr(images, "KEPT_PIXELS", 16_000_000)
+    seen, expected = (np.asarray(image.resize((15, 10), Image.Resampling.BILINEAR), int) for image in (found, open_picture(data)))
+    assert np.abs(seen - expected).max() <= (16 if mode in ("1", "P") else 4)  # of 255; where few colours make patterns the two ways of averaging differ more
+
+
+def test_a_colour_that_is_not_to_be_seen_is_not_mixed_in(smooth):
+    stripes = np.zeros((60, 90, 3), np.uint8)
+    stripes[:, ::2] = RED
+    opened = open_picture(saved(Image.fromarray(stripes), "PNG", transparency=RED))
+    assert set(map(tuple, pixels(opened))) <= {(127, 127, 127), (128, 128, 128)}
+
+
+def test_a_large_picture_that_is_damaged_and_one_that_was_given_open(smooth):
+    with pytest.raises(UserError, match=DAMAGED):
+        open_picture(saved(smooth, "PNG")[:-400])
+    file = Image.open(BytesIO(saved(smooth, "JPEG")))
+    assert open_picture(file).size == (45, 30) and file.size == (90, 60)

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from io import BytesIO
 
 import pytest
 import torch
@@ -91,27 +92,35 @@ def test_traces_at_the_same_time_do_not_mix(tiny):
         assert_close(one.attentions, other.attentions)
 
 
+def file(seed: int, size=(40, 25)) -> bytes:
+    written = BytesIO()
+    picture(seed, size).save(written, "PNG")
+    return written.getvalue()
+
+
 def test_the_cache_keeps_the_latest_within_its_bytes(tmp_path):
     tiny, other = load(save_model(tmp_path / "tiny")), load(tmp_path / "tiny")
     size = trace(tiny, picture(0)).nbytes
     assert size == 4 * (2 * 3 * 32 * 32 + 64 * 48 + 9 * 65 * 65 + 4 * 65 * 48 + 10) + 4 * 40 * 25
     cache = TraceCache(most_bytes=2 * size)
-    first, second = cache.trace(tiny, picture(0)), cache.trace(tiny, picture(1))
-    assert cache.trace(tiny, picture(0)) is first and cache.trace(tiny, picture(0).convert("RGBA")) is first
-    third = cache.trace(tiny, picture(2))  # the second is now the one used longest ago
+    first, second = cache.trace(tiny, file(0)), cache.trace(tiny, file(1))
+    assert cache.trace(tiny, file(0)) is first and first.image.tobytes() == picture(0).tobytes()
+    third = cache.trace(tiny, file(2))  # the second is now the one used longest ago
     assert cache.nbytes == 2 * size
-    assert cache.trace(tiny, picture(0)) is first and cache.trace(tiny, picture(2)) is third
-    assert cache.trace(tiny, picture(1)) is not second
-    assert cache.trace(other, picture(1)) is not cache.trace(tiny, picture(1))
-    assert cache.trace(tiny, picture(0, size=(25, 40))).image.size == (25, 40)
+    assert cache.trace(tiny, file(0)) is first and cache.trace(tiny, file(2)) is third
+    assert cache.trace(tiny, file(1)) is not second
+    assert cache.trace(other, file(1)) is not cache.trace(tiny, file(1))
+    assert cache.trace(tiny, file(0, size=(25, 40))).image.size == (25, 40)
 
 
-def test_what_a_still_picture_is_told_does_not_hang_on_a_film_of_the_same_pixels(tmp_path):
-    tiny, cache, film = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=10**8), picture(0)
-    film.info["animated"] = True
-    assert cache.trace(tiny, film).image.info.get("animated") and not cache.trace(tiny, picture(0)).image.info.get("animated")
+def test_a_kept_picture_is_not_decoded_again(tmp_path, monkeypatch):
+    """A large photo takes a second, and each click asks for it."""
+    tiny, cache = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=10**8)
+    first = cache.trace(tiny, file(0))
+    monkeypatch.setattr("vit_demo.trace.open_picture", None)
+    assert cache.trace(tiny, file(0)) is first
 
 
 def test_a_trace_larger_than_the_cache_is_not_kept(tmp_path):
     tiny, cache = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=1000)
-    assert cache.trace(tiny, picture(0)) is not cache.trace(tiny, picture(0)) and cache.nbytes == 0
+    assert cache.trace(tiny, file(0)) is not cache.trace(tiny, file(0)) and cache.nbytes == 0

@@ -3,12 +3,10 @@
 Legend: M pictures, B a batch of them, H W pixels.
 """
 
-import math
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from io import BytesIO
 
 import numpy
 import torch
@@ -18,8 +16,7 @@ from vit_demo import images
 from vit_demo.errors import UserError
 
 CHUNK = 64  # rows read at a time
-MOST_PIXELS = 89_000_000  # of a picture to learn from; a little more, and Pillow warns of an attack
-LIMIT = f"the limit is {MOST_PIXELS / 1e6:.0f} million pixels: make it smaller"
+MOST_PIXELS = 89_000_000  # of a file to learn from; a little more, and Pillow warns of an attack
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +52,7 @@ class Files:
         try:
             if record is None or not (record["bytes"] or path):
                 raise UserError("there is no picture: remove such rows first")
-            return opened(record["bytes"] or path)
+            return images.open_picture(record["bytes"] or path, MOST_PIXELS)
         except UserError as error:
             raise UserError(f"{self.split} row {row}{f' ({path})' if path else ''}: {error}") from None
 
@@ -91,40 +88,6 @@ class Files:
             return torch.stack([to_tensor(self[number], self.shape, self.resample) for number in numbers])
         except UserError as error:
             return error
-
-
-def opened(source: str | bytes) -> Image.Image:
-    """As the app opens an upload. A photo that is too large for it is learned from all the same, its sides made shorter by a
-    whole number: they stay far longer than those that a model sees."""
-    try:
-        return images.open_picture(source)
-    except UserError:
-        image = only_too_large(source)
-        if image is None:
-            raise
-    times = math.ceil(math.sqrt(image.width * image.height / images.MOST_PIXELS))
-    size = image.width // times, image.height // times
-    try:
-        image.draft(None, size)  # a JPEG is decoded at half its sides where that is enough
-        image = image.convert("RGBA") if image.mode in ("1", "P") else image  # Pillow would drop their pixels, not average them
-        image = image.resize(size, Image.Resampling.BOX)
-    except images.BROKEN:
-        raise UserError("this picture is damaged or incomplete: save or download it again") from None
-    return images.open_picture(image)
-
-
-def only_too_large(source: str | bytes) -> Image.Image | None:
-    """A picture, its pixels not yet read, of more of them than the app takes; None where something else is wrong."""
-    try:
-        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=images.FORMATS)
-    except images.BROKEN:
-        return None
-    except Image.DecompressionBombError:
-        raise UserError(f"this picture is far too large; {LIMIT}") from None
-    pixels = image.width * image.height
-    if pixels > MOST_PIXELS:
-        raise UserError(f"this picture is {image.width}x{image.height} pixels; {LIMIT}")
-    return image if pixels > images.MOST_PIXELS else None
 
 
 def leave_signals_alone(worker: int) -> None:

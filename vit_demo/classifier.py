@@ -23,6 +23,7 @@ from vit_demo.hub_fetch import Report, silent
 from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS, Limits
 
 BUNDLED = Path(__file__).parent / "bundled"
+STRIP = 8  # times as long as wide
 FAITHFULNESS_FILE = "faithfulness.json"  # how true the heat maps of a model are; benchmarks/faithfulness.py leaves it beside it
 
 
@@ -74,7 +75,16 @@ class Classifier:
 
     def pixel_values(self, images: list[Image.Image]) -> torch.Tensor:
         """(B,3,H,W) float32: resized and normalised by the model's own processor."""
-        return self.processor([image.convert("RGB") for image in images], return_tensors="pt").pixel_values.float()
+        return self.processor([self.middle(image).convert("RGB") for image in images], return_tensors="pt").pixel_values.float()
+
+    def middle(self, image: Image.Image) -> Image.Image:
+        """What a processor that gives the shorter side its length, and then cuts out the middle, needs of a long strip: all of it would
+        take memory without bound."""
+        across, along = min(image.size), max(image.size)
+        if "shortest_edge" not in self.processor.size or along <= STRIP * across:
+            return image
+        start, end = (along - STRIP * across) // 2, (along + STRIP * across) // 2
+        return image.crop((start, 0, end, across) if image.width > image.height else (0, start, across, end))
 
     def logits(self, images: list[Image.Image]) -> torch.Tensor:
         """(B,K) float32"""

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from vit_demo.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-MOST_PIXELS = 16_000_000
-MOST_BYTES = 64_000_000  # a picture of 16 MP without compression takes 48 MB
+KEPT_PIXELS = 16_000_000  # a picture of more is made smaller: its sides stay far longer than those that a model sees
+MOST_PIXELS = 25_000_000  # of a file that is decoded whole, which takes up to 16 bytes a pixel: 400 MB
+MOST_SCANS = 100  # of a JPEG that comes sharper and sharper: each is a pass over all of it, and a file may hold 100,000
+MOST_OF_JPEG = 52_000_000  # decoded at half its sides; one that is sent in several scans takes 7 bytes a pixel all the same: 360 MB
+BYTES_A_PIXEL = 4  # a file of more is no picture, even without compression
+START_OF_SCAN = b"\xff\xda"  # compressed data never hold these two bytes
 # What Pillow's readers raise for files that are cut short, scrambled or made to hurt.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
           NotImplementedError, struct.error, zlib.error)
@@ -20,37 +25,47 @@ BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, Type
 UNREADABLE = "this is not a readable picture: use PNG, JPEG, WebP, BMP or GIF"
 
 
-def open_picture(source: str | Path | bytes | Image.Image | None) -> Image.Image:
+def open_picture(source: str | Path | bytes | Image.Image | None, most_pixels: int | None = None) -> Image.Image:
     """RGB, upright, of at most 16 million pixels: the first frame, on white where it is see-through, 16-bit greys
-    scaled to 8. `info["animated"]` is set when there were more frames."""
+    scaled to 8. `info["animated"]` is set when there were more frames, `info["given"]` to the size before it was made smaller.
+    most_pixels: of the file, instead of what a visitor's may have."""
     if source is None:
         raise UserError("choose or upload a picture first")
-    image = source if isinstance(source, Image.Image) else _open(source)
-    _refuse_large(image)
+    image = source if isinstance(source, Image.Image) else _open(source, most_pixels or MOST_PIXELS)
+    given, times = image.size, _times_too_long(image)
+    _refuse_large(image, most_pixels)
     try:
         animated = getattr(image, "is_animated", False)
+        if image is not source and times > 1:
+            image.draft(None, (image.width // times, image.height // times))  # a JPEG is then decoded at that size
         image.load()
+        _refuse_large(image, most_pixels)  # a GIF's first frame may be larger than its header says
+        smaller = _made_smaller(image)
     except BROKEN as error:
         raise _broken(error) from error
-    _refuse_large(image)  # a GIF's first frame may be larger than its header says
-    picture = _to_rgb(_upright(image))
+    picture = _to_rgb(_upright(smaller))
     picture.info = {"animated": True} if animated else {}
+    if smaller.size != given:
+        picture.info["given"] = given if picture.size == smaller.size else given[::-1]
     return picture
 
 
-def _open(source: str | Path | bytes) -> Image.Image:
+def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
     """Reads the header alone; the pixels come with load()."""
     if not isinstance(source, (str, Path, bytes)):
         raise UserError("a picture is a file's name, its bytes or a PIL image")
     try:
-        size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-        if size > MOST_BYTES:
-            raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {MOST_BYTES / 1e6:.0f} MB: make it smaller")
-        return Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        size, most = len(source) if isinstance(source, bytes) else Path(source).stat().st_size, BYTES_A_PIXEL * most_pixels
+        if size > most:
+            raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {most / 1e6:.0f} MB: make it smaller")
+        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        if isinstance(image, JpegImageFile) and (source if isinstance(source, bytes) else Path(source).read_bytes()).count(START_OF_SCAN) > MOST_SCANS:
+            raise UserError("this JPEG is built of too many layers to be read in time; save it again")
+        return image
     except UserError:
         raise
     except Image.DecompressionBombError:
-        raise UserError(f"this picture is far too large; the limit is {MOST_PIXELS / 1e6:.0f} million pixels: "
+        raise UserError(f"this picture is far too large; the limit is {most_pixels / 1e6:.0f} million pixels: "
                         "make it smaller") from None
     except FileNotFoundError:
         raise UserError(f"there is no picture {Path(source).name}; check its name") from None
@@ -66,10 +81,28 @@ def _broken(error: Exception) -> UserError:
     return UserError("this picture is damaged or incomplete: save or download it again")
 
 
-def _refuse_large(image: Image.Image) -> None:
-    if image.width * image.height > MOST_PIXELS:
-        raise UserError(f"this picture is {image.width}x{image.height} pixels; the limit is "
-                        f"{MOST_PIXELS / 1e6:.0f} million: make it smaller")
+def _refuse_large(image: Image.Image, most_pixels: int | None) -> None:
+    photo = isinstance(image, JpegImageFile) and image.mode != "CMYK"
+    most = most_pixels or (MOST_OF_JPEG if photo else MOST_PIXELS)
+    if image.width * image.height > most:
+        raise UserError(f"this picture is {image.width}x{image.height} pixels; the limit is {most / 1e6:.0f} million: make it smaller")
+
+
+def _times_too_long(image: Image.Image) -> int:
+    """By what its sides are to be shortened: 1, 2, 4 or 8, as a JPEG can be decoded."""
+    times = 1
+    while image.width * image.height > KEPT_PIXELS * times ** 2:
+        times *= 2
+    return times
+
+
+def _made_smaller(image: Image.Image) -> Image.Image:
+    times = _times_too_long(image)
+    if times == 1:
+        return image
+    if image.mode in ("1", "P") or image.mode in ("L", "RGB") and "transparency" in image.info:
+        image = image.convert("RGBA")  # or Pillow would drop pixels, or mix in a colour that is not to be seen
+    return image.resize((-(-image.width // times), -(-image.height // times)), Image.Resampling.BOX)
 
 
 def _upright(image: Image.Image) -> Image.Image:

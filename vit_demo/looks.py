@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 from vit_demo.chapters.scene import UPLOAD, Look
 from vit_demo.classifier import Classifier
-from vit_demo.images import open_picture
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import TraceCache
 
@@ -45,4 +44,4 @@ def look_at(visit: Visit, classifier: Classifier, traces: TraceCache) -> Look:
     else:
         path, _, truth = SAMPLES[visit.sample or 0]
         picture, file = path.read_bytes(), f"vit_demo/samples/{path.name}"
-    return Look(classifier, traces.trace(classifier, open_picture(picture)), visit.layer, visit.head, file, truth)
+    return Look(classifier, traces.trace(classifier, picture), visit.layer, visit.head, file, truth)

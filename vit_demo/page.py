@@ -18,6 +18,8 @@ from vit_demo.trace import TraceCache
 
 WEB = Path(__file__).parent / "web"
 TITLE = "ViT Demo: walk your own picture through a Vision Transformer"
+INTRO = ("A Vision Transformer (ViT) names what a picture shows. Follow one picture through it, step by step: every number here is "
+         "computed from it, now.")
 FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # nothing is fetched
 KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/16 at 224 px takes about 30 MB
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
@@ -36,7 +38,7 @@ def launch_settings() -> dict:
         (file.name for file in WEB.glob("*.js")), key=lambda name: (name != "vit.js", name)))
     styles = "\n".join((WEB / name).read_text("utf-8") for name in ("style.css", "chapter.css"))
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", **FONTS)
-    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>", "max_file_size": "5mb",
+    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>", "max_file_size": "20mb",
             "show_error": False, "enable_monitoring": False, "ssr_mode": False, "footer_links": ["api"]}
 
 
@@ -138,6 +140,7 @@ def build_page(models: Models) -> gr.Blocks:
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as page:
         visit, here = gr.State(Visit()), gr.State()
         ribbon = mount("ribbon", elem_id="ribbon")
+        gr.HTML(f'<p class="vit quiet">{INTRO}</p>', apply_default_css=False, elem_id="intro")  # there before the first answer
         with gr.Row(elem_id="columns"):
             with gr.Column(elem_id="left"):
                 line = mount("answering", elem_id="model-line")
@@ -159,7 +162,8 @@ def build_page(models: Models) -> gr.Blocks:
         moves = {**HIDDEN, "concurrency_id": "visit", "concurrency_limit": 1}
         page.load(start, None, everything, **moves)
         left.select(choose, visit, [*everything, own], trigger_mode="multiple", **moves)
-        gr.on([own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **moves)
+        given = gr.on([own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **moves)
+        given.failure(None, None, own, js="() => null", **HIDDEN)  # what cannot be shown does not stay in the box
         gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **moves)
         asked = chapter.ask(ask, visit, reply, trigger_mode="multiple", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)

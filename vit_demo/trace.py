@@ -17,6 +17,7 @@ from torch import Tensor
 from vit_demo import zero_gpu
 from vit_demo.classifier import Classifier, on_lent_gpu
 from vit_demo.explain.patches import model_grid, patchify
+from vit_demo.images import open_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,16 +85,15 @@ class TraceCache:
     def nbytes(self) -> int:
         return sum(kept.nbytes for _, kept in self._traces.values())
 
-    def trace(self, classifier: Classifier, image: Image.Image) -> Trace:
-        """The kept trace of this very picture and model, or a new one."""
-        image = image.convert("RGB")
-        key = id(classifier), image.size, image.info.get("animated"), hashlib.sha256(image.tobytes()).digest()
+    def trace(self, classifier: Classifier, file: bytes) -> Trace:
+        """The kept trace of this very file and model, or a new one. Raises UserError for what is no readable picture."""
+        key = id(classifier), hashlib.sha256(file).digest()
         with self._lock:
             owner, kept = self._traces.get(key, (None, None))
             if owner is not None and owner() is classifier:  # an id comes back once its owner is gone
                 self._traces.move_to_end(key)
                 return kept
-        kept = trace(classifier, image)  # outside the lock: at worst two visitors compute the same
+        kept = trace(classifier, open_picture(file))  # outside the lock: at worst two visitors compute the same
         with self._lock:
             self._traces[key] = weakref.ref(classifier), kept
             while self.nbytes > self.most_bytes:

@@ -14,10 +14,12 @@ def station(classifier) -> str:
 
 def scene(look: Look) -> dict:
     image, (height, width) = look.trace.image, look.size
+    given = image.info.get("given", image.size)  # a large photo is made smaller as it is read
+    read = "" if given == image.size else f", which this page reads as {mono(f'{image.width} × {image.height}')}"
     scale, mean, std = pixel_constants(look.classifier.processor)
     divisor = f"{1 / scale:.6g}"
     story = (
-        f"Your file has {mono(f'{image.width} × {image.height}')} pixels{fitted(look)}. "
+        f"Your file has {mono(f'{given[0]} × {given[1]}')} pixels{read}{fitted(look)}. "
         f"Each pixel is three numbers from 0 to 255, red, green and blue{changed(scale, mean, std, divisor)}. "
         f"These {mono(whole(3 * height * width))} numbers are all that the model ever knows of your picture.")
     row, column = (look.patch * place for place in divmod(look.middle, look.trace.grid[1]))  # where the chosen patch begins
@@ -34,7 +36,7 @@ answer = pixels[0, 0, row, column].item()  # red
         "attempt": "upload a photo of your own, then look at the right-hand picture from far away. "
                    "Can <em>you</em> still tell what it is? The model has no more than that.",
         "data": {
-            "original": data_uri(image, lossless=max(image.size) <= 64), "size": [image.width, image.height],
+            "original": data_uri(image, lossless=max(image.size) <= 64), "size": list(given),
             "pixel": [row, column], **pixels(look),
         },
         "check": {"code": snippet(look, body), "value": look.trace.pixel_values[0, row, column].item(),
@@ -46,7 +48,7 @@ def fitted(look: Look) -> str:
     """How the file came to the model's size; told from what its processor makes of this picture."""
     image, (height, width) = look.trace.image, look.size
     rows, cols = look.classifier.processor(
-        image, do_center_crop=False, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values.shape[2:]
+        look.classifier.middle(image), do_center_crop=False, do_rescale=False, do_normalize=False, return_tensors="pt").pixel_values.shape[2:]
     cut, framed = rows > height or cols > width, rows < height or cols < width
     done = [word for word, so in (
         ("resized", (cols, rows) != image.size),
@@ -54,7 +56,8 @@ def fitted(look: Look) -> str:
         ("cut down to its middle", cut), ("framed in black", framed)) if so]
     if not done:
         return ", just what this model was made for"
-    kept = height * width / (image.width * image.height)
+    given = image.info.get("given", image.size)
+    kept = height * width / (given[0] * given[1])
     left = "" if cut or framed or kept >= 1 else f", which leaves {mono(percent(kept))} of its pixels"
     return (f"; the model was made for {mono(f'{width} × {height}')}, {'yet' if image.size == (width, height) else 'so'} the picture is "
             f"{' and '.join(filter(None, (', '.join(done[:-1]), done[-1])))}{left}")

@@ -37,6 +37,8 @@
   };
   vit.chapter = (element, props, trigger, watch) => {
     let current = null;
+    const place = h("div"), told = h("p", { class: "unseen", role: "status" }); // what stays is read aloud when it changes
+    element.replaceChildren(place, told);
     const draw = () => {
       const scene = props.value;
       if (!scene || !scene.view) return;
@@ -83,11 +85,13 @@
         progress: (part) => { share.textContent = part > 0 && part < 1 ? `working, ${vit.percent(part)}` : "working …"; },
         asked: null,
       };
-      element.replaceChildren(root);
+      place.replaceChildren(root);
       vit.views[scene.view](card, scene.data, frame);
       if (moved) {
-        if (document.activeElement === document.body) root.querySelector("h2").focus({ preventScroll: true });
-        if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" });
+        const lost = document.activeElement === document.body, { top } = root.getBoundingClientRect();
+        if (lost) root.querySelector("h2").focus({ preventScroll: true });
+        told.textContent = lost ? "" : `Chapter ${scene.number}: ${scene.title}`; // a title that takes the focus is read anyway
+        if (top < 0 || top > innerHeight / 2) root.scrollIntoView({ block: "start" });
       }
     };
     watch("value", draw);

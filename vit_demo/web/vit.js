@@ -2,9 +2,10 @@
 const vit = (() => {
   const asked = new URLSearchParams(location.search);
   /** What the address asks for, from `least` on; null where that makes no sense. As Visit.from_address in looks.py. */
-  const whole = (name, least) => { const text = asked.get(name) ?? ""; return /^\d{1,4}$/.test(text) && +text >= least && +text <= 999 ? +text : null; };
+  const whole = (name, least, most = 999) => { const text = asked.get(name) ?? ""; return /^\d{1,4}$/.test(text) && +text >= least && +text <= most ? +text : null; };
   const [layer, head] = [whole("layer", 1), whole("head", 1)];
-  const state = { patch: null, hover: null, layer: (layer ?? 1) - 1, head: (head ?? 1) - 1, chosen: layer !== null || head !== null, after: whole("after", 0), k: 5, grid: null };
+  let linked = whole("patch", 0, 9999); // the address's patch, held within each grid until the visitor chooses one
+  const state = { patch: null, picked: false, hover: null, layer: (layer ?? 1) - 1, head: (head ?? 1) - 1, chosen: layer !== null || head !== null, after: whole("after", 0), k: 5, grid: null };
   const followers = new Set();
   const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
 
@@ -29,6 +30,7 @@ const vit = (() => {
   }
 
   function set(change) {
+    if ("patch" in change && !change.grid) { state.picked = true; linked = null; }
     Object.assign(state, change);
     for (const follower of [...followers]) {
       follower.seen ||= follower.node.isConnected;
@@ -45,7 +47,8 @@ const vit = (() => {
   function setGrid(rows, cols) {
     if (state.grid?.rows === rows && state.grid.cols === cols) return;
     followers.clear();
-    set({ grid: { rows, cols }, hover: null, patch: Math.floor(rows * 0.3) * cols + Math.floor(cols / 2) });
+    const patch = linked === null ? Math.floor(rows * 0.3) * cols + Math.floor(cols / 2) : Math.min(linked, rows * cols - 1);
+    set({ grid: { rows, cols }, hover: null, patch, picked: linked !== null });
   }
 
   function where(patch) {
@@ -54,9 +57,9 @@ const vit = (() => {
     return { row, column, token: patch + 1, text: `patch ${patch} · row ${row}, column ${column} · token ${patch + 1}`, rows, cols };
   }
 
-  /** The address names sample, chapter and, once chosen, layer and head, and after which layer chapter 6 reads, so that a link shows the same thing again. A chapter is a step that the
+  /** The address names sample, chapter and, once chosen, patch, layer and head, and after which layer chapter 6 reads, so that a link shows the same thing again. A chapter is a step that the
       browser's back button takes back. */
-  let place = {}, stepping = null;
+  let place = {}, stepping = null, again = null;
   function address(change) {
     let step = false;
     if (change?.chapter !== undefined && stepping !== null) {
@@ -66,12 +69,15 @@ const vit = (() => {
     }
     Object.assign(place, change);
     const url = new URL(location.href);
-    const named = { ...place, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null, after: state.after };
+    const named = { ...place, patch: state.picked ? state.patch : null, layer: state.chosen ? state.layer + 1 : null, head: state.chosen ? state.head + 1 : null, after: state.after };
     for (const [name, value] of Object.entries(named)) {
       if (value === null || value === undefined) url.searchParams.delete(name);
       else url.searchParams.set(name, value);
     }
-    if (url.href !== location.href) history[step ? "pushState" : "replaceState"](history.state, "", url);
+    clearTimeout(again);
+    if (url.href === location.href) return;
+    try { history[step ? "pushState" : "replaceState"](history.state, "", url); } catch {} // a held arrow key: browsers take some hundred changes in a while
+    if (url.href !== location.href) again = setTimeout(address, 1000);
   }
 
   /** Tensors come as base64 of little-endian numbers with their shape; u8 and u16 are shares of `scale`. */
