@@ -228,3 +228,37 @@ def test_the_layer_that_chapter_6_reads_after_is_in_the_address(page, open_page,
     deeper.close()
     fresh.close()
     again.close()
+
+
+def test_a_chapter_that_breaks_leaves_the_page_as_it_is(page, monkeypatch):
+    def broken(look):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(tokens, "scene", broken)
+    go(page, 3)
+    go(page, 4)
+    told = page.inner_text(".chapter")
+    assert "This chapter cannot be drawn of this model and picture; the others may." in told and "secret" not in told and "Check it" not in told
+    go(page, 5)
+    assert page.is_visible(".thumbs")
+
+
+def test_after_a_click_that_failed_the_next_one_is_heard(open_page, folder):
+    class Once(Models):
+        fails = False
+
+        def get(self, source):
+            if self.fails:
+                self.fails = False
+                raise ZeroDivisionError("secret")
+            return super().get(source)
+
+    models = Once(str(folder))
+    with serve(models) as served:
+        page = open_page(served)
+        models.fails = True
+        page.click("[data-chapter='3']")
+        page.wait_for_function("!vit.steps.busy", timeout=10_000)  # it would wait for twenty seconds
+        assert "secret" not in page.inner_text("body") and page.get_attribute(".chapter", "data-number") == "1"
+        go(page, 2)
+        page.close()

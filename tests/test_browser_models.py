@@ -9,13 +9,13 @@ import pytest
 from huggingface_hub import HfApi, constants
 from PIL import Image
 
-from tests.browser import CHROMIUM, bars, choose, expected_bars, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, bars, choose, expected_bars, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.films import run_of_training
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
 from vit_demo.chapters.scene import percent
-from vit_demo.models import Models
+from vit_demo.models import KEPT, Models
 from vit_demo.samples import SAMPLES
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
@@ -197,4 +197,24 @@ def test_a_visitor_opens_the_snapshots_of_a_model_on_the_hub(hub, open_page, fol
         page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
         labels, probabilities, _ = plain(there, Image.open(SAMPLES[0][0]))
         assert f"it says {labels[probabilities.argmax().item()]}, {percent(probabilities.max().item())}" in page.inner_text(".lapse .told")
+        page.close()
+
+
+def test_a_model_that_had_to_make_room_leaves_nothing_of_itself_on_the_page(hub, open_page, folder, on_the_hub):
+    name, _ = on_the_hub("page-evicted", patch=8)
+    others = [on_the_hub(f"page-evicts-{number}")[0] for number in range(KEPT)]
+    models = Models(str(folder))
+    with serve(models) as served:
+        page = open_page(f"{served}/?chapter=4")
+        ask_for(page, name)
+        page.wait_for_selector("[data-chapter='2']:has-text('16 of 8×8')")
+        for other in others:
+            loading = models.fetch(other)
+            assert loading.done.wait(20)
+            models.leave(loading)
+        page.click("[data-how=stay]")  # a question of the chapter that the other model drew
+        page.wait_for_selector("text=had to make room for other visitors")
+        go(page, 2)
+        assert "64 of 4×4" in page.inner_text("[data-chapter='2']") and bars(page) == expected_bars(folder, Image.open(SAMPLES[0][0]))
+        assert page.inner_text("#model-line").startswith("Answering: model.") and f"{name} had to make room" in page.inner_text("#model-line")
         page.close()

@@ -1,6 +1,7 @@
 """The page: picture in, answer out, then the chapters. Layout and events; words and numbers come from chapters/."""
 
 import asyncio
+import logging
 import time
 from functools import wraps
 from pathlib import Path
@@ -22,6 +23,9 @@ INTRO = ("A Vision Transformer (ViT) names what a picture shows. Follow one pict
          "computed from it, now.")
 FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # nothing is fetched
 KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/16 at 224 px takes about 30 MB
+SESSIONS = 200  # of visitors that are remembered, each with the file they gave; one who comes back later begins anew
+LONGEST_NAME = 300  # of a model
+WAITING = 500  # clicks and questions of all visitors that may wait
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -38,7 +42,7 @@ def launch_settings() -> dict:
         (file.name for file in WEB.glob("*.js")), key=lambda name: (name != "vit.js", name)))
     styles = "\n".join((WEB / name).read_text("utf-8") for name in ("style.css", "chapter.css"))
     theme = gr.themes.Base(primary_hue="blue", neutral_hue="gray", **FONTS)
-    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>", "max_file_size": "20mb",
+    return {"theme": theme, "css": styles, "head": f"<script>\n{scripts}\n</script>", "max_file_size": "20mb", "state_session_capacity": SESSIONS,
             "show_error": False, "enable_monitoring": False, "ssr_mode": False, "footer_links": ["api"]}
 
 
@@ -66,11 +70,23 @@ def build_page(models: Models) -> gr.Blocks:
         classifier = models.get(visit.source)
         return {"chapter": visit.chapter, "turn": time.monotonic_ns(), "stations": [[c.NAME, c.station(classifier)] for c in CHAPTERS]}
 
+    def scene_of(chapter, seen: Look) -> dict:
+        """A chapter that a stranger's model breaks leaves the page as it is."""
+        try:
+            return chapter.scene(seen)
+        except Exception:
+            logging.getLogger(__name__).exception("chapter %s of %s", chapter.NAME, seen.classifier.name)
+            return {"view": "nothing", "story": "This chapter cannot be drawn of this model and picture; the others may."}
+
     def chapter_of(visit: Visit, seen: Look) -> dict:
         number, chapter = visit.chapter, CHAPTERS[visit.chapter - 1]
         return {"number": number, "of": len(CHAPTERS), "title": chapter.TITLE,
                 "before": CHAPTERS[number - 2].TITLE if number > 1 else None,
-                "after": CHAPTERS[number].TITLE if number < len(CHAPTERS) else None, **chapter.scene(seen)}
+                "after": CHAPTERS[number].TITLE if number < len(CHAPTERS) else None, **scene_of(chapter, seen)}
+
+    def answers_still(visit: Visit) -> bool:
+        """The model that was shown is the one that answers now: it may have had to make room, and a visit may be forgotten."""
+        return visit.shown == side.identity(models.get(visit.source))
 
     def show(visit: Visit):
         """Everything, for a new picture or model."""
@@ -82,7 +98,8 @@ def build_page(models: Models) -> gr.Blocks:
         return show(Visit.from_address(dict(request.query_params), len(CHAPTERS)))
 
     def choose(visit: Visit, event: gr.EventData):
-        return *show(visit.at(sample=whole(event._data.get("sample"), 0, len(SAMPLES) - 1), upload=None, **looked_at(event._data))), None
+        told = sent(event)
+        return *show(visit.at(sample=whole(told.get("sample"), 0, len(SAMPLES) - 1), upload=None, **looked_at(told))), None
 
     def upload(visit: Visit, picture: bytes | None):
         if picture is None:
@@ -90,18 +107,24 @@ def build_page(models: Models) -> gr.Blocks:
         return show(visit.at(sample=None, upload=picture))
 
     def go(visit: Visit, event: gr.EventData):
-        visit = visit.at(chapter=whole(event._data.get("chapter"), 1, len(CHAPTERS)), **looked_at(event._data))
-        return visit, ribbon_of(visit), chapter_of(visit, look(visit))
+        told = sent(event)
+        visit = visit.at(chapter=whole(told.get("chapter"), 1, len(CHAPTERS)), **looked_at(told))
+        if not answers_still(visit):
+            return show(visit)
+        return visit, ribbon_of(visit), gr.skip(), chapter_of(visit, look(visit)), gr.skip()
 
     def ask(visit: Visit, event: gr.EventData):
         """What a chapter computes only when it is wanted, bit by bit; the last bit says so, for then the next may be asked."""
-        question = dict(event._data)
+        question = sent(event)
         signed = {name: question.get(name) for name in ("serial", "id")}
         last = {"empty": True}
         yield signed | last  # now the browser can stop it
         try:
-            seen, asked = look(visit), {name: value for name, value in question.items() if name not in signed}
-            for bit in CHAPTERS[visit.chapter - 1].answer(seen, questions.read(seen, visit.chapter, asked)):
+            if not answers_still(visit):
+                raise UserError("the model that answered here had to make room for other visitors': choose a chapter above, or load it again")
+            seen = look(visit)
+            asked = questions.read(seen, visit.chapter, {name: value for name, value in question.items() if name not in signed})
+            for bit in CHAPTERS[visit.chapter - 1].answer(seen, asked):
                 if not last.get("empty"):
                     yield last
                 last = bit | signed
@@ -112,7 +135,7 @@ def build_page(models: Models) -> gr.Blocks:
 
     async def fetch(name: str):
         """Load a model that the visitor names, saying how it goes; the page answers with the old one meanwhile."""
-        loading, turn = models.fetch(name.strip()), time.monotonic_ns()
+        loading, turn = models.fetch((name or "").strip()[:LONGEST_NAME]), time.monotonic_ns()
         try:
             while not loading.done.is_set():
                 yield side.coming(loading, turn), None
@@ -133,7 +156,7 @@ def build_page(models: Models) -> gr.Blocks:
         """While the wanted model is on its way, or the Hub is asked for a newer one: say so; when another answers, show it."""
         wanted, held = models.wanted, models.held(visit.source)
         clock = gr.Timer(active=bool(wanted and not wanted.done.is_set() or held and held.asking))
-        if visit.shown != side.identity(models.get(visit.source)):
+        if not answers_still(visit):
             return *show(visit), clock
         return *(gr.skip(),) * 4, side.answering(models, visit), clock
 
@@ -160,11 +183,13 @@ def build_page(models: Models) -> gr.Blocks:
 
         # One after the other, so that each goes on from the place where the one before it ended.
         moves = {**HIDDEN, "concurrency_id": "visit", "concurrency_limit": 1}
-        page.load(start, None, everything, **moves)
-        left.select(choose, visit, [*everything, own], trigger_mode="multiple", **moves)
+        moved = [page.load(start, None, everything, **moves),
+                 left.select(choose, visit, [*everything, own], trigger_mode="multiple", **moves),
+                 gr.on([ribbon.select, chapter.select], go, visit, everything, trigger_mode="multiple", **moves)]
+        for move in moved:
+            move.failure(None, None, None, js="() => vit.steps.free()", **HIDDEN)  # the next click need not wait for an answer that will not come
         given = gr.on([own.clear, own.input], upload, [visit, own], everything, trigger_mode="multiple", **moves)
         given.failure(None, None, own, js="() => null", **HIDDEN)  # what cannot be shown does not stay in the box
-        gr.on([ribbon.select, chapter.select], go, visit, [visit, ribbon, chapter], trigger_mode="multiple", **moves)
         asked = chapter.ask(ask, visit, reply, trigger_mode="multiple", concurrency_limit=3, **HIDDEN)
         chapter.stop(None, None, None, cancels=[asked], **HIDDEN)
         light = {**HIDDEN, "concurrency_limit": 32}  # they wait more than they work
@@ -177,7 +202,7 @@ def build_page(models: Models) -> gr.Blocks:
 
         with gr.Row(visible=False):  # the public endpoints' own inputs and outputs
             public(Endpoints(models, traces))
-    return page.queue(max_size=32, default_concurrency_limit=2)
+    return page.queue(max_size=WAITING, default_concurrency_limit=2)
 
 
 def public(endpoints: Endpoints) -> None:
@@ -201,6 +226,11 @@ def whole(value, first: int, last: int) -> int:
     return min(max(value, first), last) if isinstance(value, int) else first
 
 
-def looked_at(sent: dict) -> dict:
+def sent(event: gr.EventData) -> dict:
+    """What came with an event; from a browser it is a table."""
+    return dict(event._data) if isinstance(event._data, dict) else {}
+
+
+def looked_at(told: dict) -> dict:
     """The layer and head (from 0) that a browser says are looked at."""
-    return {name: whole(sent[name], 0, MOST - 1) for name in ("layer", "head") if name in sent}
+    return {name: whole(told[name], 0, MOST - 1) for name in ("layer", "head") if name in told}

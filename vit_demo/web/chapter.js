@@ -48,7 +48,7 @@
         card.querySelectorAll(".progress").forEach((bar) => bar.at(1));
         card.dispatchEvent(new Event("stopped"));
       } }, "stop")));
-      const check = vit.check([scene.check, ...(scene.also ?? [])]);
+      const check = vit.check([scene.check, ...(scene.also ?? [])].filter(Boolean));
       const root = h("article", { class: "vit chapter", "data-number": scene.number },
         h("p", { class: "eyebrow" }, `Chapter ${scene.number} of ${scene.of}`),
         h("h2", { tabindex: -1 }, scene.title),
@@ -152,6 +152,6 @@
       if (lines.textContent !== code) lines.textContent = code;
       if (told.textContent !== says) told.textContent = says;
     }
-    return { node: h("details", { class: "check" }, h("summary", {}, "Check it yourself"), ...parts.flatMap((part) => part.node)), recode };
+    return { node: h("details", { class: "check", hidden: !parts.length }, h("summary", {}, "Check it yourself"), ...parts.flatMap((part) => part.node)), recode };
   };
 })();

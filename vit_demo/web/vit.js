@@ -7,7 +7,7 @@ const vit = (() => {
   let linked = whole("patch", 0, 9999); // the address's patch, held within each grid until the visitor chooses one
   const state = { patch: null, picked: false, hover: null, layer: (layer ?? 1) - 1, head: (head ?? 1) - 1, chosen: layer !== null || head !== null, after: whole("after", 0), k: 5, grid: null };
   const followers = new Set();
-  const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline"]);
+  const SVG = new Set(["svg", "g", "rect", "path", "image", "text", "line", "circle", "polyline", "title"]);
 
   /** Build an element. Text given as a child stays text: nothing a label says can become markup. */
   function h(tag, attributes = {}, ...children) {
@@ -218,7 +218,7 @@ const vit = (() => {
     steps.ask([trigger, { chapter }]);
   }
 
-  const views = {};
+  const views = { nothing: () => {} };
   return { state, set, follow, active, setGrid, where, address, unpack, tone, rgb, repainted, peak, percent, number, term, named, who, a, arrow, choice, slider, replace, roving, line, steps, goTo, h, views };
 })();
 window.vit = vit;
