@@ -95,7 +95,7 @@ def test_the_photo_of_a_phone_is_classified(open_page, address, folder, tmp_path
     page.wait_for_selector(".samples:not(:has([aria-pressed='true']))")
     assert bars(page) == expected_bars(folder, open_picture(tmp_path / "IMG_0001.jpg"))
     assert "Your file has 4284 × 5712 pixels, which this page reads as 2142 × 2856; the model was made for" in page.inner_text(".story")
-    assert "your file, 4284 × 5712 pixels" in page.inner_text(".card")
+    assert "the file, 4284 × 5712 pixels" in page.inner_text(".card")
     page.close()
 
 

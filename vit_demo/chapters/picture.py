@@ -1,6 +1,6 @@
 """Chapter 1: from the file to the numbers that the model is given."""
 
-from vit_demo.chapters.scene import MINUS, Look, live, mono, percent, pixel_constants, pixels, sizes, snippet, whole
+from vit_demo.chapters.scene import MINUS, UPLOAD, Look, live, mono, percent, pixel_constants, pixels, sizes, snippet, whole
 from vit_demo.draw import data_uri
 
 NAME = "picture"
@@ -19,7 +19,7 @@ def scene(look: Look) -> dict:
     scale, mean, std = pixel_constants(look.classifier.processor)
     divisor = f"{1 / scale:.6g}"
     story = (
-        f"Your file has {mono(f'{given[0]} × {given[1]}')} pixels{read}{fitted(look)}. "
+        f"{'Your file' if look.picture_file == UPLOAD else 'This sample'} has {mono(f'{given[0]} × {given[1]}')} pixels{read}{fitted(look)}. "
         f"Each pixel is three numbers from 0 to 255, red, green and blue{changed(scale, mean, std, divisor)}. "
         f"These {mono(whole(3 * height * width))} numbers are all that the model ever knows of your picture.")
     row, column = (look.patch * place for place in divmod(look.middle, look.trace.grid[1]))  # where the chosen patch begins

@@ -66,7 +66,11 @@
         root,
         serial: ++serial,
         /** Fill the numbers in the text that hang on the chosen patch, layer or head. */
-        say: (live) => { for (const [name, text] of Object.entries(live)) root.querySelectorAll(`[data-live="${name}"]`).forEach((node) => { node.textContent = text; }); },
+        say: (live) => {
+          for (const [name, text] of Object.entries(live)) root.querySelectorAll(`[data-live="${name}"]`).forEach((node) => { node.textContent = text; });
+          const story = root.querySelector(".story"), tall = story.offsetHeight; // once it took another line it keeps it, or what is being moved below would jump
+          if (tall > (parseFloat(story.style.minHeight) || 0)) story.style.minHeight = `${tall}px`;
+        },
         recode: check.recode,
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
         ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),

@@ -47,7 +47,7 @@ vit.views.picture = (card, data, frame) => {
   const tiny = Math.max(...data.size) <= 64;
   card.append(h("div", { class: "pair" },
     h("figure", {}, h("div", { class: "frame" }, h("img", { src: data.original, alt: "the picture as it was given", class: tiny ? "crisp" : "" })),
-      h("figcaption", {}, `your file, ${data.size[0]} × ${data.size[1]} pixels`)),
+      h("figcaption", {}, `the file, ${data.size[0]} × ${data.size[1]} pixels`)),
     h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel`)),
     h("div", { class: "pixel" }, swatch, table)),
   h("div", { class: "planes" }, ...["red", "green", "blue"].map((name, c) => {
