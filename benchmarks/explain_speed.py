@@ -28,6 +28,8 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training import report
+from training.command_line import cli
+from vit_demo import questions
 from vit_demo.chapters import CHAPTERS
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import Classifier, load
@@ -38,12 +40,7 @@ from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
 RESULTS = Path(__file__).parent / "results"
-ASKED = {  # what a visitor may ask of a chapter
-    "patches": [{"what": "times"}], "tokens": [{"what": "jigsaw"}, {"what": "curve"}], "attention": [{"what": "rollout"}], "decision": [{"what": "map"}],
-    "experiments": [{"what": "erase", "kept": [0, 1, 2]}, {"what": "reveal", "kept": [0]}, {"what": "heads", "off": [[0, 0]]},
-                    {"what": "each"}, {"what": "duel"}, {"what": "nearest"}],
-    "model": [{"what": "lapse"}],
-}
+MORE = {"erase": {"kept": [0, 1, 2]}, "reveal": {"kept": [0]}, "heads": {"off": [[0, 0]]}}  # words of a question; the others are asked without
 
 
 def options(argv: list[str] | None) -> argparse.Namespace:
@@ -89,10 +86,11 @@ def trace_cost(classifier: Classifier, image, repeats: int) -> dict:
 def chapter_cost(classifier: Classifier, image, repeats: int) -> dict:
     """{chapter: {"scene": s, question: s}}, medians; what takes over two seconds is timed once."""
     look, found = Look(classifier, trace(classifier, image)), {}
-    for chapter in CHAPTERS:
+    for number, chapter in enumerate(CHAPTERS, 1):
         works = {"scene": lambda chapter=chapter: chapter.scene(look)}
-        for question in ASKED.get(chapter.__name__.rpartition(".")[2], []):
-            works[question["what"]] = lambda chapter=chapter, question=question: list(chapter.answer(look, question))  # to the last bit
+        for what in questions.ASKED.get(chapter, ()):
+            question = questions.read(look, number, {"what": what, **MORE.get(what, {})})
+            works[what] = lambda chapter=chapter, question=question: list(chapter.answer(look, question))  # to the last bit
         found[chapter.NAME] = {}
         for name, work in works.items():
             times = [seconds(work)]
@@ -179,8 +177,4 @@ def found_browser(command: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from training.command_line import cli
 from training.source import find_image_column, need_split, open_dataset
 from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
@@ -90,7 +91,6 @@ def merged(earlier: dict, found: dict) -> dict:
 
 def run(args: argparse.Namespace, classifier, dataset, split: str, kept: dict[str, dict]) -> list[dict]:
     """The numbers of --pictures pictures of a split, those already kept not computed again."""
-    need_split(dataset, split, "--data")
     column = find_image_column(dataset[split].features)
     order = torch.randperm(len(dataset[split]), generator=torch.Generator().manual_seed(SEED))
     batch, rows, start = 32 if args.device == "cpu" else 1024, [], time.monotonic()
@@ -148,6 +148,8 @@ def main(argv: list[str] | None = None) -> dict:
     classifier = load(args.model)
     classifier.model.to(args.device)  # before `viewing` is made of the same tensors
     dataset = open_dataset(args.data)
+    for split in ("train", "test"):  # now, not after hours with the first
+        need_split(dataset, split, "--data")
     conditions = {"model": classifier.name, "data": Path(args.data).name, "steps": args.steps or "one a patch", "seed": SEED,
                   "device": torch.cuda.get_device_name() if args.device != "cpu" else "cpu", "torch": torch.__version__,
                   "transformers": transformers.__version__, "fingerprint": fingerprint(classifier.model)}
@@ -192,8 +194,4 @@ def fingerprint(model) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    cli(main)

@@ -17,9 +17,9 @@ from pathlib import Path
 import yaml
 
 from benchmarks.record_parts import pack, unpack
-from benchmarks.record_stage import Stage
+from benchmarks.record_stage import LEAST, Stage
 from training import report
-from training.interrupt import STOPPED
+from training.command_line import STOPPED, cli
 from vit_demo.classifier import BUNDLED
 from vit_demo.errors import UserError
 
@@ -126,6 +126,10 @@ def main(argv: list[str] | None = None) -> bool:
     parser.add_argument("--parts", type=Path, help="write there what another machine needs to go on")
     parser.add_argument("--from-parts", type=Path, help="begin from such files; --output must not be there yet")
     args = parser.parse_args(argv)
+    if args.minutes < LEAST:
+        raise UserError(f"--minutes {args.minutes:g} is too short for any stage: give {LEAST:g} or more")
+    if not args.plan.is_file():
+        raise UserError(f"no plan {args.plan}: those of this project are benchmarks/record*.yaml")
     deadline = time.monotonic() + 60 * args.minutes
     if args.from_parts:
         unpack(args.from_parts, args.output)
@@ -145,8 +149,4 @@ def main(argv: list[str] | None = None) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(0 if main() else STOPPED)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    cli(lambda: sys.exit(0 if main() else STOPPED))

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import explain_speed
 from tests.models import save_model
+from vit_demo import questions
 from vit_demo.chapters import CHAPTERS
 from vit_demo.errors import UserError
 
@@ -25,9 +26,8 @@ def test_everything_is_timed_and_written(tmp_path, monkeypatch, capsys):
     explain_speed.main(["--model", str(save_model(tmp_path / "model")), "--repeats", "1", "--visits", "1", "--write"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])["model"]
     assert list(found) == ["trace", "chapters_s", "first_screen"]
-    assert set(found["chapters_s"]) == {chapter.NAME for chapter in CHAPTERS}
-    timed = [time for chapter in found["chapters_s"].values() for time in chapter.values()]
-    assert len(timed) > len(CHAPTERS) and min(timed) > 0
+    assert {name: set(times) for name, times in found["chapters_s"].items()} == {chapter.NAME: {"scene", *questions.ASKED.get(chapter, ())} for chapter in CHAPTERS}
+    assert min(time for chapter in found["chapters_s"].values() for time in chapter.values()) > 0
     assert found["trace"]["ratio"] > 0 and found["first_screen"]["ours_s"] > 0
     kept = json.loads((tmp_path / "explain_speed.json").read_text())
     assert kept["model"] == found and {"device", "versions", "command", "date", "threads"} <= set(kept)

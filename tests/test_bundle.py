@@ -69,7 +69,7 @@ def spoil_answer(folder):
 
 
 @pytest.mark.parametrize(("spoil", "says"), [
-    (spoil_answer, "float16 changes an answer"), (lambda folder: (folder / "metrics.json").unlink(), "no measured accuracy"),
+    (spoil_answer, "float16 changes an answer"), (lambda folder: (folder / "metrics.json").unlink(), "no measured accuracy in metrics.json: finish the training$"),
     (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors")])
 def test_what_will_not_do_leaves_the_old_one(trained, target, spoil, says):
     spoil(trained)

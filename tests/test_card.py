@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shlex
 import shutil
@@ -11,6 +12,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from PIL import ExifTags, Image
+from transformers import ViTConfig
 
 from tests.tiny import NAMES, noise, pil, save_tiny_model
 from training import figures, report
@@ -18,6 +20,7 @@ from training.card import MARKER, write_card
 from training.scores import scores
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
+from vit_demo.hub_model import patch_grid
 from vit_demo.snapshots import CARRIED
 
 
@@ -106,6 +109,13 @@ def test_a_folder_of_pictures_is_no_dataset_of_the_hub(folder):
 
 def test_where_a_run_lay_is_not_told(folder):
     assert "/home/me" not in write_card(folder).read_text()
+
+
+def test_sizes_of_two_sides_are_told_width_first(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"image_size": [16, 24], "patch_size": [4, 8]}))
+    assert "It looks at 24 × 16 px pictures as 12 patches of 8 × 4 px and answers" in rewrite(folder, metrics_of()).text
+    assert patch_grid(ViTConfig(image_size=[16, 24], patch_size=4)) == (4, 6)
 
 
 def test_class_names_of_strangers_stay_text(tmp_path):

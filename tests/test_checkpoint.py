@@ -1,5 +1,6 @@
-"""States on disk: small shards, whole or not there, the newest complete one wins."""
+"""States on disk: whole or not there, the newest complete one wins."""
 
+import hashlib
 import json
 import resource
 import shutil
@@ -8,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 
 from training import checkpoint
 from training.config import TrainConfig
@@ -33,23 +34,30 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     state = checkpoint.save(tmp_path, 7, tensors(0), {"step": 7, "history": [{"epoch": 1}]})
     found, facts = checkpoint.load(checkpoint.newest_complete(tmp_path))
     assert same(found, tensors(0)) and facts == {"step": 7, "history": [{"epoch": 1}]}
-    assert state.name == "step-00000007" and names(state) == ["manifest.json", "shard-000.safetensors"]
+    assert state.name == "step-00000007" and names(state) == ["manifest.json", "state.safetensors"]
     manifest = json.loads((state / "manifest.json").read_text())
-    assert manifest["step"] == 7 and manifest["files"] == {"shard-000.safetensors": checkpoint.digest(state / "shard-000.safetensors")}
+    assert manifest["step"] == 7 and manifest["files"] == {"state.safetensors": hashlib.sha256((state / "state.safetensors").read_bytes()).hexdigest()}
 
 
-def test_shards_are_small_and_together_hold_everything_once(tmp_path):
-    many = {f"t{i}": torch.full((3, 2**18), float(i)) for i in range(13)}  # 3 MiB each
-    state = checkpoint.save(tmp_path, 1, many, {})
-    files = sorted(state.glob("*.safetensors"))
-    assert len(files) == 4 and all(path.stat().st_size <= 15 * 2**20 for path in files)
-    assert sum(len(load_file(path)) for path in files) == 13 and same(checkpoint.load(state)[0], many)
-    exact = {"a": torch.zeros(15 * 2**18 - 1500), "b": torch.zeros(1000)}  # together just too much for one
-    assert [list(shard) for shard in checkpoint.shards(exact)] == [["a"], ["b"]]
+def test_a_state_in_several_files_as_they_were_saved_before_loads_too(tmp_path):
+    """Only where all its files are whole."""
+    checkpoint.save(tmp_path, 1, tensors(1), {})
+    state, whole, files = tmp_path / "step-00000007", tensors(0), {}
+    state.mkdir()
+    for number, part in enumerate((["model.t0", "model.t1"], ["model.t2"])):
+        path = state / f"shard-{number:03d}.safetensors"
+        save_file({name: whole[name] for name in part}, path)
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (state / "manifest.json").write_text(json.dumps({"step": 7, "files": files, "facts": {"step": 7}}))
+    assert checkpoint.newest_complete(tmp_path) == state
+    found, facts = checkpoint.load(state)
+    assert same(found, whole) and facts == {"step": 7}
+    path.unlink()
+    assert checkpoint.newest_complete(tmp_path).name == "step-00000001"
 
 
 def damage(state):
-    path = state / "shard-000.safetensors"
+    path = state / "state.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -57,7 +65,7 @@ def damage(state):
 
 @pytest.mark.parametrize("harm", [
     damage,
-    lambda state: (state / "shard-000.safetensors").unlink(),
+    lambda state: (state / "state.safetensors").unlink(),
     lambda state: (state / "manifest.json").unlink(),
     lambda state: (state / "manifest.json").write_text('{"step": 3, "fi'),
     lambda state: (state / "manifest.json").write_text("[]"),

@@ -11,6 +11,7 @@ from tests.tiny import NAMES, noise, pil, save_tiny_model
 from training import evaluate as evaluating
 from training import report
 from training.evaluate import evaluate, main, match_classes
+from training.scores import scores
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 from vit_demo.labels import clean_labels
@@ -50,13 +51,17 @@ def dataset(tmp_path_factory, pictures, truth):
     return save_parquet(tmp_path_factory.mktemp("evaluate") / "data", pictures, labels, datasets.ClassLabel(names=list(ORDER)))
 
 
+def fingerprint(pictures, truth) -> str:
+    return report.combined(map(report.picture_digest, pictures, map(ORDER.index, truth)))
+
+
 def test_classes_meet_by_name_whatever_their_order(model, dataset, pictures, truth):
     found = evaluate(str(model), str(dataset), batch_size=4)
     assert found["accuracy"] == 11 / 15 and found["images"] == 15
-    expected = report.measure(load(model), pictures, [NAMES.index(name) for name in truth])
+    expected = scores(report.predict(load(model), pictures), [NAMES.index(name) for name in truth], NAMES)
     assert found["confusion"] == expected["confusion"] and found["per_class"] == expected["per_class"]
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    assert found["fingerprint"] == report.fingerprint(pictures, [ORDER.index(name) for name in truth])
+    assert found["fingerprint"] == fingerprint(pictures, truth)
 
 
 def test_an_image_folder_gives_the_same(model, pictures, truth, tmp_path):
@@ -151,7 +156,7 @@ NAMESAKE = "a data set of the same name (data), perhaps this one"  # for folders
 def test_pictures_that_were_learned_from_are_told(model, dataset, pictures, truth, tmp_path, learned, warned):
     folder, said = shutil.copytree(model, tmp_path / "model"), []
     if "fingerprint" in learned:
-        learned = {**learned, "fingerprint": report.fingerprint(pictures, [ORDER.index(name) for name in truth])}
+        learned = {**learned, "fingerprint": fingerprint(pictures, truth)}
     (folder / "metrics.json").write_text(json.dumps({"dataset": learned}))
     evaluate(str(folder), str(dataset), say=said.append)
     assert said[1:] == ([f"warning: model was trained on split test of {warned}, as its metrics.json says: the accuracy on pictures "

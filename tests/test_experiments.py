@@ -75,10 +75,6 @@ def test_each_head_alone_is_the_same_as_switching_it_off(look):
     assert last(look, what="heads", off=[])["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-5)
 
 
-def test_switches_that_do_not_exist_are_left_alone(look):
-    assert last(look, what="heads", off=[[9, 9], [-1, 0], "x", [0]])["p"] == pytest.approx(look.probabilities.max().item(), abs=1e-5)
-
-
 def test_the_duel_ends_with_every_map_and_random(look):
     reply = last(look, what="duel")
     assert list(reply["maps"]) == [*experiments.DUEL, "random"] and len(reply["scores"]) == len(reply["maps"])

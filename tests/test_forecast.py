@@ -19,6 +19,13 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, 
     assert "about 1 s (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("epochs, asked, kept", [(1, 2, "none"), (3, 8, "2"), (3, 2, None), (1, 0, None)])
+def test_a_run_says_when_it_keeps_fewer_snapshots_than_were_asked_for(dataset, tmp_path, capsys, epochs, asked, kept):
+    main(flags(dataset, tmp_path / "run", "--epochs", str(epochs), "--snapshots", str(asked), "--dry-run"))
+    told = [line for line in capsys.readouterr().out.splitlines() if "--snapshots" in line]
+    assert told == ([f"--snapshots {asked} keeps {kept}: with --epochs {epochs} no more epochs come before the last, whose weights are the model itself"] if kept else [])
+
+
 def test_a_dry_run_tries_both_kinds_of_step_where_patches_are_dropped_for_a_while(dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(forecast, "seconds_a_step", lambda run, epoch: 60.0 if run.config.patches_dropped(epoch) else 120.0)
     main(flags(dataset, tmp_path / "run", "--patch-dropout", "0.5", "--patch-dropout-until", "0.3", "--dry-run"))

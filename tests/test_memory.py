@@ -8,7 +8,7 @@ import yaml
 from transformers import ViTForImageClassification
 
 from tests.runs import RANDOM, again, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
-from training import outcome
+from training import memory, outcome
 from training.command_line import parse_config
 from training.memory import explained
 from training.run import start
@@ -34,6 +34,13 @@ def test_out_of_memory_says_what_fits(dataset, tmp_path, small_memory):
         with pytest.raises(UserError, match=r"out of memory with 8 pictures at a time: 4 fit, --accumulation 2, with the same batch a step\. Start again with it, or let --auto-accumulate do so") as refusal:
             main(flags(dataset, tmp_path / f"run{len(more)}", *more))
         assert "\n" not in str(refusal.value)
+
+
+def test_every_number_of_passes_that_divides_the_batch_is_tried_in_order(dataset, tmp_path, monkeypatch, quick, small_memory, capsys):
+    tried, trial = [], memory.trial
+    monkeypatch.setattr(memory, "trial", lambda run, pictures: tried.append(pictures) or trial(run, pictures))
+    main(flags(dataset, tmp_path / "run", "--batch-size", "18", "--accumulation", "2", "--auto-accumulate"))
+    assert "out of memory with 9 pictures at a time: 3 fit, --accumulation 6; going on" in capsys.readouterr().out and tried == [6, 3]
 
 
 def test_out_of_memory_goes_on_with_more_passes_when_allowed(dataset, tmp_path, monkeypatch, quick, capsys, request):

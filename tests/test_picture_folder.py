@@ -1,11 +1,14 @@
 """Folders of pictures: every picture is in the split and in the class that its folder's whole name says, or a line says why not."""
 
 import os
+import re
 
 import pytest
 from datasets.data_files import resolve_pattern
 
 from tests.training_data import NAMES, coloured
+from training.config import TrainConfig
+from training.data import load_splits
 from training.picture_folder import all_files, splits_of
 from training.source import open_dataset
 from vit_demo.errors import UserError
@@ -105,7 +108,7 @@ def test_files_are_those_that_the_library_would_find(tmp_path):
 
 def test_files_that_pillow_only_writes_are_no_pictures(tmp_path):
     pictures(tmp_path, "cat", "dog")
-    for place in (".", "docs/more"):
+    for place in (".", "dog/docs/more"):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "readme.pdf").write_bytes(b"%PDF")
     assert read(tmp_path) == {"train": ["cat"] * 2 + ["dog"] * 2}
@@ -151,11 +154,48 @@ def test_an_archive_and_an_empty_folder_are_refused(tmp_path):
         splits_of(tmp_path)
 
 
-def test_pictures_of_a_kind_that_the_library_does_not_read_are_missed(tmp_path):
-    pictures(tmp_path, "cat", "dog")
-    (tmp_path / "dog" / "test_0.png").rename(tmp_path / "dog" / "test_0.avif")
-    with pytest.raises(UserError, match=r"^1 of 4 pictures of split train are of a kind that the library datasets does not read; there are .avif, .png: save those as PNG or JPEG$"):
+def renamed(root, *kinds: str) -> None:
+    """Each picture gets one of these endings, in turn."""
+    for number, picture in enumerate(sorted(root.rglob("*.png"))):
+        picture.rename(picture.with_suffix(kinds[number % len(kinds)]))
+
+
+@pytest.mark.parametrize("place, kinds, told", [
+    ("dog", (".avif", ".png"), r"\(\.avif\): 1 of the 4"),  # Pillow opens it, the library does not
+    ("dog", (".HEIC", ".HEIC"), r"\(\.HEIC\): 2 of the 4"),  # a whole class
+    (".", (".HEIC", ".dng"), r"\(\.HEIC, \.dng\): 4 of the 4"),  # all there is
+])
+@pytest.mark.parametrize("classes", [True, False])
+def test_pictures_of_a_kind_that_is_not_read_are_missed(tmp_path, place, kinds, told, classes):
+    renamed(pictures(tmp_path, "cat", "dog") / place, *kinds)
+    with pytest.raises(UserError, match=f"^pictures of a kind that is not read {told} of split train: save those as JPEG or PNG, or take them away$"):
+        open_dataset(str(tmp_path), classes=classes)
+
+
+@pytest.mark.parametrize("split", [".", "train", "test"])
+def test_a_class_without_a_picture_is_missed(tmp_path, split):
+    pictures(tmp_path, *(("cat", "dog") if split == "." else ("train/cat", "train/dog", "test/cat", "test/dog")))
+    (tmp_path / split / "emu" / "more").mkdir(parents=True)
+    (tmp_path / split / "emu" / "film.mov").write_bytes(b"film")
+    root = re.escape(str(tmp_path / split))
+    with pytest.raises(UserError, match=rf"^{root} holds folders without a picture \(emu\), and each folder is a class: put its pictures there, or take it away$"):
         open_dataset(str(tmp_path))
+    assert sum(map(len, open_dataset(str(tmp_path), classes=False).values())) == (4 if split == "." else 8)  # training.pretrain learns no classes
+
+
+@pytest.mark.parametrize("split, told", [("test", "the test split"), ("validation", "split 'validation'")])
+def test_a_class_that_only_another_split_has_is_not_one_to_learn(tmp_path, split, told):
+    pictures(tmp_path, "train/cat", "train/dog", "train/frog", f"{split}/cat", f"{split}/dog", f"{split}/horse")
+    with pytest.raises(UserError, match=rf"^{told} has other classes \(horse\) than the training split \(cat, dog, frog\)"):
+        load_splits(TrainConfig(dataset=str(tmp_path)), 8, progress=False)
+    unread = load_splits(TrainConfig(dataset=str(tmp_path), test_split="none", validation_split="none", validation_images=2), 8, progress=False)
+    assert unread.train.class_names == ("cat", "dog", "frog") and len(unread.train) == 4
+
+
+def test_classes_that_only_the_training_split_has_keep_their_numbers_everywhere(tmp_path):
+    pictures(tmp_path, "train/cat", "train/dog", "train/frog", "test/cat", "test/frog")
+    found = load_splits(TrainConfig(dataset=str(tmp_path)), 8, progress=False)
+    assert found.train.class_names == ("cat", "dog", "frog") and found.held_out.labels.tolist() == [0, 0, 2, 2]
 
 
 def test_the_folder_one_stands_in_is_a_dataset_too(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import re
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -208,16 +209,39 @@ def test_the_other_commands_run_is_not_gone_on_with(dataset, folder, tmp_path, q
 
 
 def test_the_command_that_it_names_next_is_one_of_the_same_pictures():
-    assert fine_tune("my mae", "owner/data", PretrainConfig()) == "python -m training.train --model 'my mae' --dataset owner/data --output runs/vit"
-    config = PretrainConfig(dataset_config="small", image_column="a photo", train_split="unlabelled", epochs=7)
-    assert fine_tune("mae", "data", config).endswith(" --dataset data --dataset-config small --image-column 'a photo' --train-split unlabelled --output runs/vit")
+    assert fine_tune("my mae", "owner/data", PretrainConfig(), 50_000) == "python -m training.train --model 'my mae' --dataset owner/data --output runs/vit"
+    config = PretrainConfig(dataset_config="small", image_column="a photo", train_split="unlabelled", epochs=7, skip_bad=True)
+    assert fine_tune("mae", "data", config, 50_000).endswith(" --dataset data --skip-bad --dataset-config small --image-column 'a photo' --train-split unlabelled --output runs/vit")
+
+
+@pytest.mark.parametrize("given, pictures, carried", [
+    (["--preset", "cifar-patch4"], 50_000, "--preset cifar-patch4 --layer-decay 0.75"),
+    (["--preset", "cifar-patch4", "--batch-size", "256"], 50_000, "--preset cifar-patch4 --layer-decay 0.75 --batch-size 256"),
+    (["--preset", "tiny-cpu", "--image-size", "64"], 50_000, "--preset tiny-cpu --layer-decay 0.75 --image-size 64"),
+    (["--model", "some/mae"], 50_000, ""),
+    (["--model", "some/mae", "--preset", "fine-tune-cpu"], 50_000, "--preset fine-tune-cpu"),
+    (["--model", "some/mae", "--batch-size", "96"], 100, "--batch-size 96"),
+])
+def test_the_command_that_it_names_next_is_one_of_the_same_recipe(given, pictures, carried):
+    config = parse_config(["--dataset", "some/data", "--output", "unused", *given], PretrainConfig)
+    assert fine_tune("mae", "data", config, pictures) == f"python -m training.train {' '.join(filter(None, ['--model mae --dataset data', carried, '--output runs/vit']))}"
+
+
+def test_the_command_that_it_names_next_runs(dataset, tmp_path, monkeypatch, capsys):
+    """Word by word, though the preset alone would ask for more pictures in a batch than there are."""
+    monkeypatch.chdir(tmp_path)
+    run(dataset, "mae")
+    words = shlex.split(capsys.readouterr().out.split("fine-tune it with\n")[1])
+    assert words[:3] == ["python", "-m", "training.train"] and train.main([*words[3:], "--dry-run"])
+    told = capsys.readouterr().out
+    assert "pretrained: mae, " in told and "interpolated" not in told and "3 steps of 16 pictures" in told and "trained by muon" in told
 
 
 def test_output_and_card_name_it(tmp_path, capsys):
     columns = {"most": {name: [{"bytes": p, "path": None} for p in rows(16)[0]] for name in ("photo", "mask")}}
     data = write_parquet(tmp_path / "data", columns, {"photo": datasets.Image(), "mask": datasets.Image()})
     output = run(data, tmp_path / "mae", "--train-split", "most", "--image-column", "photo", "--epochs", "1", "--test-split", "none")
-    told, flags_of_it = capsys.readouterr().out, "--image-column photo --train-split most --output runs/vit"
+    told, flags_of_it = capsys.readouterr().out, "--preset tiny-cpu --layer-decay 0.75 --image-size 8 --batch-size 16 --image-column photo --train-split most --output runs/vit"
     assert f"--dataset {data} {flags_of_it}" in told and f"--dataset data {flags_of_it}" in (output / "README.md").read_text()
 
 

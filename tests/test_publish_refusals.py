@@ -43,7 +43,7 @@ def test_another_model_on_the_hub_is_noticed(folder, tmp_path):
         (lambda f: shutil.rmtree(f), "no folder"),
         (lambda f: (f / "preprocessor_config.json").unlink(), "no preprocessor_config.json"),
         (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors"),
-        (lambda f: (f / "metrics.json").unlink(), "no measured accuracy"),
+        (lambda f: (f / "metrics.json").unlink(), "no measured accuracy in metrics.json: finish the training, or add --unmeasured to publish it without a number$"),
         (lambda f: save_tiny_model(f, names=("LABEL_0", "LABEL_1", "LABEL_2")), "have no names"),
     ],
 )
@@ -90,10 +90,35 @@ def test_a_name_that_is_none_is_one_line(hub, folder):
         publish(folder, "a/b/c")
 
 
-def test_a_license_the_hub_does_not_know_is_one_line(hub, folder, repo):
-    with pytest.raises(UserError, match="license") as error:
-        publish(folder, repo, licence="free-for-all")
-    assert "\n" not in str(error.value)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_licence_the_hub_does_not_know_is_one_line_and_not_sent_again(hub, folder, repo, earlier):
+    if earlier:
+        publish(folder, repo, licence="mit")
+    with pytest.raises(UserError, match=r"^the Hub does not accept the card's licence 'GPL3': give another with --license \(apache-2\.0, mit, …\)$"):
+        publish(folder, repo, licence="GPL3")
+    publish(folder, repo)
+    assert ModelCard.load(repo).data.license == ("mit" if earlier else "apache-2.0")
+
+
+def test_a_licence_does_not_change_a_card_changed_by_hand(hub, folder, repo):
+    card = folder / "README.md"
+    card.write_text("---\nlicense: GPL3\n---\n# Mine\n")
+    count = len(hub.calls)
+    with pytest.raises(UserError, match=f"^--license mit has no effect on a card that was changed by hand: write license: mit into {card}$"):
+        publish(folder, repo, licence="mit")
+    assert len(hub.calls) == count
+    with pytest.raises(UserError, match=rf"^the Hub does not accept the card's licence 'GPL3': write another into {card} \(apache-2\.0, mit, …\)$"):
+        publish(folder, repo)
+    card.write_text(card.read_text().replace("GPL3", "mit"))
+    publish(folder, repo, licence="mit")  # it says so already
+    assert ModelCard.load(repo).text.strip() == "# Mine"
+
+
+def test_snapshots_that_are_not_there_are_missed_before_any_call(hub, folder, repo):
+    count = len(hub.calls)
+    with pytest.raises(UserError, match=f"^{folder} has no snapshots: train with --snapshots N to keep some$"):
+        publish(folder, repo, snapshots=True)
+    assert len(hub.calls) == count
 
 
 def test_the_command_line_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, capsys):

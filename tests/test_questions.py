@@ -7,10 +7,12 @@ from PIL import Image
 
 from tests.models import LABELS, save_model
 from vit_demo import questions
-from vit_demo.chapters import CHAPTERS
+from vit_demo.chapters import CHAPTERS, resize
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import load
+from vit_demo.endpoints import Endpoints
 from vit_demo.errors import UserError
+from vit_demo.explain.methods import METHODS
 from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
@@ -41,21 +43,46 @@ def test_a_good_question_is_read(look, chapter, question, read):
     assert questions.read(look, chapter, question) == read
 
 
+@pytest.mark.parametrize("number, what", [(CHAPTERS.index(chapter) + 1, what) for chapter, asked in questions.ASKED.items() for what in asked])
+def test_a_question_may_leave_out_all_its_words(look, number, what):
+    answers = CHAPTERS[number - 1].answer(look, questions.read(look, number, {"what": what}))
+    assert isinstance(next(answers), dict)
+    answers.close()
+
+
 @pytest.mark.parametrize("chapter, question", [
     (5, {"layer": 3}), (5, {"layer": -1}), (5, {"token": 65}), (5, {"layer": True}), (5, {"layer": 1.0}), (5, {"layer": "1"}),
     (5, {"what": "rollout", "discard": 1}), (5, {"what": "rollout", "discard": math.nan}), (5, {"what": "rollout", "fusion": ["mean"]}),
-    (4, {"share": -0.1}), (4, {"share": 10 ** 400}), (4, {"seed": None}), (4, {"positions": {}}), (6, {"layer": 4}),
-    (4, {"what": "resize", "size": 63}), (4, {"what": "resize", "size": 128}), (4, {"what": "resize", "size": [64]}), (4, {"what": "resize", "size": 64.0}), (4, {"what": "resize", "patch": 64}),
+    (4, {"share": -0.1}), (4, {"share": 1.01}), (4, {"share": 10 ** 400}), (4, {"seed": None}), (4, {"seed": -1}), (4, {"seed": 10 ** 9 + 1}),
+    (4, {"positions": {}}), (4, {"positions": "?"}), (6, {"layer": 4}), (6, {"layer": "2"}), (6, {"layer": None}),
+    (4, {"what": "resize", "size": 63}), (4, {"what": "resize", "size": 128}), (4, {"what": "resize", "size": [64]}), (4, {"what": "resize", "size": 64.0}), (4, {"what": "resize", "size": None}), (4, {"what": "resize", "patch": 64}),
+    (4, {"what": "resize", "patch": -1}), (4, {"what": "resize", "patch": "x"}),
     (6, {"what": "block", "layer": 0}), (6, {"what": "block", "layer": 4}), (6, {"what": "block", "token": 65}), (6, {"what": "block", "token": -1}),
-    (7, {"wanted": 10}), (7, {"wanted": "unicorn"}), (7, {"against": -2}), (7, {"method": "magic"}),
-    (8, {"kept": 5}), (8, {"kept": [64]}), (8, {"kept": [0] * 10_001}), (8, {"what": "heads", "off": [[3, 0]]}), (8, {"what": "heads", "off": [[0]]}),
+    (7, {"wanted": 10}), (7, {"wanted": -7}), (7, {"wanted": "unicorn"}), (7, {"against": -2}), (7, {"method": "magic"}),
+    (8, {"kept": 5}), (8, {"kept": [64]}), (8, {"kept": [0] * 10_001}), (8, {"what": "heads", "off": [[3, 0]]}), (8, {"what": "heads", "off": [[0]]}), (8, {"what": "heads", "off": [[-1, 0]]}), (8, {"what": "heads", "off": ["x"]}),
     (8, {"what": "nearest", "layer": 0}), (9, {"open": 1}),
 ])
 def test_a_word_out_of_bounds_is_named(look, chapter, question):
     name = next(word for word in question if word != "what")
-    with pytest.raises(UserError, match=f"of chapter {chapter}: {name} cannot be .* for this model and picture$") as error:
+    with pytest.raises(UserError, match=f"of chapter {chapter}: {name} cannot be .* for this model and picture: it is .+") as error:
         questions.read(look, chapter, question)
-    assert len(str(error.value)) < 150
+    assert len(str(error.value)) < 250
+
+
+@pytest.mark.parametrize("chapter, question, told", [
+    (7, {"method": "nope"}, f"method cannot be nope for this model and picture: it is one of {', '.join(METHODS)}"),
+    (7, {"wanted": "cow"}, "it is a class by its name or its number, from 0 to 9"), (5, {"layer": 99}, "layer cannot be 99 for this model and picture: it is a whole number from 0 to 2"),
+    (8, {"what": "heads", "off": [[9, 9]]}, "off cannot be that for this model and picture: it is a list, each of it a layer and a head, from 0 to 2 and to 2"),
+    (4, {"what": "resize", "size": 63}, "size cannot be 63 for this model and picture: it is one of SIZES")])
+def test_a_word_out_of_bounds_is_told_what_would_do(look, chapter, question, told):
+    with pytest.raises(UserError) as error:
+        questions.read(look, chapter, question)
+    assert str(error.value).endswith(told.replace("SIZES", ", ".join(map(str, resize.sizes(look)))))
+
+
+def test_what_programs_are_told_names_every_method():
+    told = " ".join(Endpoints.answer.__doc__.split())
+    assert all(name in told for name in METHODS)
 
 
 @pytest.mark.parametrize("question", ["map", [1], 5, {"what": "duel"}, {"what": ["map"]}, {"what": None}])

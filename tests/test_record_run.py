@@ -109,7 +109,8 @@ def test_the_time_is_kept_whatever_a_stage_takes(command, play, tmp_path, start)
         calls, stages.now = calls + 1, 0.0
         assert calls < 20
     assert all(asked >= 60 * (record_stage.LEAST - record_stage.FINISHING) and seconds <= 540 - 60 * record_stage.PACKING for _, asked, seconds in stages.begun)
-    assert not command("other", "--minutes", "2.9") and stages.begun[-1][0] == "final-seed3"  # too short to begin anything
+    with pytest.raises(UserError, match="^--minutes 2.9 is too short for any stage: give 3 or more$"):
+        command("other", "--minutes", "2.9")
 
 
 def test_a_stage_that_does_not_heed_its_time_is_ended(tmp_path, monkeypatch):

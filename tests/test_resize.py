@@ -75,10 +75,4 @@ def test_of_too_few_places_nothing_is_offered(tmp_path, size, patch):
     seen = look(save_model(tmp_path / "model", size=size, patch=patch))
     scene = tokens.scene(seen)
     assert scene["data"]["resize"] is None and scene["also"] == []
-    assert next(tokens.answer(seen, {"what": "resize", "size": 10 ** 9, "patch": 99}))["grid"] == list(seen.trace.grid)
-
-
-@pytest.mark.parametrize("question", [{"size": [64]}, {"size": "64", "patch": "x"}, {"size": None, "patch": -5}, {"patch": 10 ** 9}])
-def test_what_makes_no_sense_is_held_within_bounds(tmp_path, question):
-    told = next(tokens.answer(look(save_model(tmp_path / "model")), {"what": "resize", **question}))
-    assert told["size"] == 64 and 0 <= told["patch"] < 64
+    assert next(tokens.answer(seen, {"what": "resize"}))["grid"] == list(seen.trace.grid)

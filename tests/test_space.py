@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import signal
 import sys
+import time
 
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, metadata_load, snapshot_download
@@ -55,6 +57,14 @@ def test_the_front_matter_is_what_spaces_read(tmp_path):
     assert front["sdk"] == "gradio" and front["sdk_version"] == pins["gradio"] and front["python_version"] == "3.12"
     assert (tmp_path / "space" / front["app_file"]).is_file()
     assert len(front["short_description"]) <= 60 and not {"models", "preload_from_hub"} & set(front)
+
+
+def test_a_folder_says_what_makes_it_show_the_model(tmp_path, capsys):
+    """No file of a Space names its model."""
+    for model, told in ((None, ""), ("me/vit@v2", "; set its variable VIT_DEMO_MODEL to me/vit@v2")):
+        folder = tmp_path / f"space of {model}".replace("/", " ")
+        main(["--folder", str(folder), *(["--model", model] if model else [])])
+        assert capsys.readouterr().out == f"done: {folder}{told}\n"
 
 
 def test_the_requirements_leave_out_what_spaces_bring(tmp_path):
@@ -175,6 +185,14 @@ def test_the_command_line_ends_with_one_line_and_exit_2(tmp_path, monkeypatch, c
             space.cli()
         out, err = capsys.readouterr()
         assert end.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1 and not out
+
+
+def test_ctrl_c_ends_with_one_line_and_exit_130(monkeypatch, capsys):
+    monkeypatch.setattr(space, "publish", lambda *given, **more: os.kill(os.getpid(), signal.SIGINT) or time.sleep(10))
+    monkeypatch.setattr("sys.argv", ["space", "me/vit-demo"])
+    with pytest.raises(SystemExit) as end:
+        space.cli()
+    assert end.value.code == 130 and capsys.readouterr().err == "stopped: run the same command again to finish\n"
 
 
 def test_it_starts_as_spaces_start_it_and_shows_the_model(hub, model, name, folder, tmp_path):

@@ -4,6 +4,7 @@ The words and their order are in card_template.md; this file puts the numbers in
 be so, and a number on held-out training pictures is never called test accuracy.
 """
 
+import math
 import shlex
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from training import figures
 from training.extras import bank_pictures
 from training.report import read_metrics, write_bytes
 from vit_demo.errors import UserError
+from vit_demo.hub_model import patch_grid, sides
 
 README = "README.md"
 EVAL_RESULTS = ".eval_results"
@@ -72,7 +74,7 @@ def body(name: str, repo: str | None, folder: Path, config: ViTConfig, metrics: 
         "what": words.what(config, metrics),
         "size": pixels(config.image_size),
         "patch": pixels(config.patch_size),
-        "patches": patch_count(config),
+        "patches": math.prod(patch_grid(config)),
         "classes": labels,
         "shown_classes": ", ".join(labels[: words.MOST_CLASSES]) + more,
         "headline": words.headline(metrics),
@@ -94,19 +96,9 @@ def body(name: str, repo: str | None, folder: Path, config: ViTConfig, metrics: 
     }
 
 
-def sides(value) -> tuple[int, int]:
-    """A config's size, one number or two -> height, width."""
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
 def pixels(value) -> str:
     height, width = sides(value)
     return f"{width} × {height} px"
-
-
-def patch_count(config: ViTConfig) -> int:
-    (height, width), (patch_height, patch_width) = sides(config.image_size), sides(config.patch_size)
-    return (height // patch_height) * (width // patch_width)
 
 
 def front_matter(name: str, metrics: dict, licence: str) -> ModelCardData:

@@ -18,23 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from vit_demo.errors import UserError
 
-SHARD_BYTES = 15 * 2**20
+TENSORS, MANIFEST = "state.safetensors", "manifest.json"
 KEPT = 2
 NAME = re.compile(r"step-(\d{8})")
-
-
-def shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """Fill shards of at most SHARD_BYTES in order; a larger tensor has one for itself."""
-    filled: list[dict[str, torch.Tensor]] = []
-    room = 0
-    for name, tensor in tensors.items():
-        size = tensor.numel() * tensor.element_size() + 256  # 256: its line in the header
-        if size > room:
-            filled.append({})
-            room = SHARD_BYTES - 4096
-        filled[-1][name] = tensor.detach().cpu().contiguous()
-        room -= size
-    return filled
 
 
 def sync(path: Path) -> None:
@@ -55,7 +41,8 @@ def mb(count: int) -> str:
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def free(folder: Path) -> int:
@@ -88,14 +75,10 @@ def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict)
     if is_complete(final):
         return final
     with room_for(size(tensors), folder / f".writing-{step:08d}", "the state") as aside:
-        files = {}
-        for number, shard in enumerate(shards(tensors)):
-            path = aside / f"shard-{number:03d}.safetensors"
-            save_file(shard, path)
-            sync(path)
-            files[path.name] = digest(path)
-        manifest = aside / "manifest.json"
-        manifest.write_text(json.dumps({"step": step, "files": files, "facts": facts}, indent=1))
+        path, manifest = aside / TENSORS, aside / MANIFEST
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+        sync(path)
+        manifest.write_text(json.dumps({"step": step, "files": {TENSORS: digest(path)}, "facts": facts}, indent=1))
         sync(manifest)
         sync(aside)
         shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one
@@ -115,7 +98,7 @@ def prune(folder: Path, step: int) -> None:
 
 def is_complete(state: Path) -> bool:
     try:
-        manifest = json.loads((state / "manifest.json").read_text())
+        manifest = json.loads((state / MANIFEST).read_text())
         return all(digest(state / name) == expected for name, expected in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
@@ -132,9 +115,9 @@ def newest_complete(folder: Path) -> Path | None:
 
 def load(state: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """(tensors, facts) of a complete state."""
-    manifest = json.loads((state / "manifest.json").read_text())
+    manifest = json.loads((state / MANIFEST).read_text())
     tensors: dict[str, torch.Tensor] = {}
-    for name in manifest["files"]:
+    for name in manifest["files"]:  # one, or several small ones as they were saved before
         tensors.update(load_file(state / name))
     return tensors, manifest["facts"]
 

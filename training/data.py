@@ -39,9 +39,6 @@ class Pictures:
         """SHA-256 of pixels and labels, the same in any order."""
         return combined(self.digests)
 
-    def part(self, start: int, stop: int) -> "Pictures":
-        return self.take(torch.arange(len(self))[start:stop])
-
     def take(self, numbers: torch.Tensor) -> "Pictures":
         pixels = self.pixels.take(numbers.tolist()) if isinstance(self.pixels, Files) else self.pixels[numbers]
         return Pictures(pixels, self.labels[numbers], self.class_names, tuple(self.digests[n] for n in numbers.tolist()) if self.digests else ())

@@ -8,6 +8,8 @@ import psutil
 import torch
 
 from training.card_words import duration
+from training.config import TrainConfig
+from training.outcome import snapshot_epochs
 from training.run import Run
 
 TRIALS = 4  # the first is slow: it starts everything
@@ -28,7 +30,15 @@ def plan(run: Run) -> list[str]:
         f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
         f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
         *config.to_the_end(),
+        *too_few_snapshots(config),
     ]
+
+
+def too_few_snapshots(config: TrainConfig) -> list[str]:
+    """A line where fewer are kept than were asked for."""
+    if (kept := len(snapshot_epochs(config))) == config.snapshots:
+        return []
+    return [f"--snapshots {config.snapshots} keeps {kept or 'none'}: with --epochs {config.epochs} no more epochs come before the last, whose weights are the model itself"]
 
 
 def estimate(run: Run) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from training.report import read_metrics, source_name
 
 TOLD = ("command", "epochs", "best_epoch", "images_seen", "seconds", "device", "note")  # of each earlier run; the note is a person's, if any
-# A folder may hold an exact copy of a public data set. The fingerprint of its test pictures (report.fingerprint) says so.
+# A folder may hold an exact copy of a public data set. The fingerprint of its test pictures (report.combined) says so.
 KNOWN = {"4e39b9ff0b1b5d55828807e860e7f001ebf4f4f5ce9cbfdedd28db992860f3c9": "uoft-cs/cifar10"}
 
 

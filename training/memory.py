@@ -80,9 +80,9 @@ def let_go(run: Run) -> None:
 
 
 def first_that_fits(run: Run) -> int | None:
-    """The fewest passes above the present ones whose forward and backward fit, halving the pictures at a time; None for none."""
+    """The fewest passes above the present ones whose forward and backward fit: each number that divides the batch is tried, in order; None for none."""
     each = run.config.batch_size // run.accelerator.num_processes
-    for passes in range(2 * run.config.accumulation, each + 1):
+    for passes in range(run.config.accumulation + 1, each + 1):
         if each % passes:
             continue
         release(run)

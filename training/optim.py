@@ -73,6 +73,9 @@ class Muon(torch.optim.Optimizer):
     The update is scaled to AdamW's usual size, 0.2 sqrt(max(r,c)) (Liu et al. 2025, arXiv:2502.16982). Between steps the
     momentum is kept as `kept`. In bfloat16, which training uses, it takes half the memory and half its place in a saved
     state; an orthogonalised direction does not need more digits. Saved and loaded as it is, it resumes bit for bit.
+
+    Not torch.optim.Muon: that orthogonalises one matrix after the other, on CPUs in bfloat16 too, and its momentum takes as
+    much memory as the gradients.
     """
 
     def __init__(self, groups: list[dict], momentum: float = 0.95, kept: torch.dtype = torch.float32):

@@ -16,6 +16,8 @@ from vit_demo.errors import UserError
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
           "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
 TABLES = ("metadata.csv", "metadata.jsonl")  # of the library's own format
+# Photos of telephones and cameras that nothing here reads; they count, so that none is left out in silence.
+UNREAD = (".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 
 
@@ -49,19 +51,24 @@ def splits_of(folder: Path, classes: bool = True) -> dict[str, list[str]]:
 
 def need_flat(split: Path, folder: Path) -> None:
     """Each picture of a split lies in the folder of its class itself: the library would take the innermost folder for the class,
-    indoor of cat/indoor/1.png, train of train/1.png. A table names the classes whatever the folders are."""
+    indoor of cat/indoor/1.png, train of train/1.png. No class is empty: the library would leave it out. A table names the classes
+    whatever the folders are."""
     loose = loose_pictures(split)
     if loose and not has_table(split) and any(map(holds_pictures, folders(split))):
         raise UserError(f"{split} holds pictures beside its class folders ({some(loose)}): put each into the folder of its class")
-    deep = None
+    deep, filled = None, set()
     for place, names in walk(split):
         if not set(TABLES).isdisjoint(names):
             return
-        if deep is None and len(place.relative_to(split).parts) > 1:
-            deep = next((place / name for name in names if is_picture(name)), None)
+        within, picture = place.relative_to(split).parts, next(filter(is_picture, names), None)
+        if within and picture:
+            filled.add(within[0])
+            deep = deep or (place / picture if len(within) > 1 else None)
     if deep is not None:
         raise UserError(f"{folder} holds pictures deeper than in the folder of a class ({deep.relative_to(folder)}): "
                         "put such into that folder itself, or give the folder that holds the class folders")
+    if not loose and (empty := [path.name for path in folders(split) if path.name not in filled]):
+        raise UserError(f"{split} holds folders without a picture ({some(empty)}), and each folder is a class: put its pictures there, or take it away")
 
 
 def files_of_splits(folder: Path, named: list[Path], loose: list[str], classes: bool) -> dict[str, list[str]]:
@@ -119,8 +126,9 @@ def has_table(folder: Path) -> bool:
 
 
 def is_picture(name: str) -> bool:
-    """Whether Pillow opens what is called so; PDF, for one, it only writes."""
-    return Image.registered_extensions().get(Path(name).suffix.lower()) in Image.OPEN
+    """Whether what is called so is one, of a kind that Pillow opens (PDF, for one, it only writes) or not."""
+    kind = Path(name).suffix.lower()
+    return kind in UNREAD or Image.registered_extensions().get(kind) in Image.OPEN
 
 
 def folders(folder: Path) -> list[Path]:

@@ -10,7 +10,8 @@ import torch
 
 from training import figures, outcome, report
 from training.card_words import duration
-from training.config import TrainConfig
+from training.command_line import FINE_TUNE
+from training.config import TrainConfig, read_preset
 from training.data import seed_for
 from training.masked import filled_in, seen_patches
 from training.run import Run
@@ -57,12 +58,24 @@ def finish(run: Run) -> None:
     report.write_metrics(run.output, metrics)
     figures.save(sheet(run, (unseen or run.splits.train).pixels), run.output / figures.RECONSTRUCTIONS)
     report.write_bytes(run.output / "README.md", card(run, metrics).encode())
-    run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  {fine_tune(run.output, run.config.dataset, run.config)}")
+    run.accelerator.print(f"reconstruction loss {metrics['reconstruction_loss']:.4f}; fine-tune it with\n  {fine_tune(run.output, run.config.dataset, run.config, len(run.splits.train))}")
 
 
-def fine_tune(model: Path | str, dataset: str, config: TrainConfig) -> str:
-    """The command that does it, on the same pictures; `dataset`: what they are called where it is told."""
+def fine_tune(model: Path | str, dataset: str, config: TrainConfig, pictures: int) -> str:
+    """The command that does it, on the same so many pictures; `dataset`: what they are called where it is told."""
+    preset = config.preset or FINE_TUNE
+    recipe = read_preset(preset)
     words = ["--model", str(model), "--dataset", dataset]
+    if preset != FINE_TUNE:
+        words += ["--preset", preset]
+    if "hidden_size" in recipe:  # for training from scratch
+        words += ["--layer-decay", str(read_preset(FINE_TUNE)["layer_decay"])]
+    if recipe.get("image_size") not in (None, config.image_size):
+        words += ["--image-size", str(config.image_size)]
+    if config.batch_size != type(config).batch_size or recipe["batch_size"] > pictures:
+        words += ["--batch-size", str(config.batch_size)]  # this run had enough pictures for it
+    if config.skip_bad:
+        words += ["--skip-bad"]
     for name in ("dataset_config", "image_column", "train_split"):
         if (value := getattr(config, name)) != getattr(TrainConfig, name):
             words += [f"--{name.replace('_', '-')}", value]
@@ -88,7 +101,7 @@ A Vision Transformer that was pretrained by masked autoencoding (He et al. 2021,
 {whole - seen} of a picture's {whole} patches are hidden, and the model fills them in. It has seen no label and gives no answer before it is fine-tuned:
 
 ```
-{fine_tune(name, data['name'], config)}
+{fine_tune(name, data['name'], config, data['train_images'])}
 ```
 
 - Encoder: {encoder.image_size} px, patches of {encoder.patch_size} px, {encoder.num_hidden_layers} layers, width {encoder.hidden_size}.

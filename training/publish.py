@@ -19,9 +19,9 @@ from huggingface_hub.utils import logging
 from PIL import Image
 
 from training import card_words, command_line
-from training.card import MARKER, README, write_card
+from training.card import README
 from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
-from training.product import check_folder, is_ours, need_snapshots, product_files
+from training.product import check_folder, is_ours, look_at_card, need_snapshots, product_files, written_card
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
 from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
@@ -51,17 +51,21 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
     elsewhere = create_pr or revision not in (None, MAIN)
     if snapshots and elsewhere:
         raise UserError(f"--snapshots replaces the branches that belong to the model on {MAIN}: leave {'--create-pr' if create_pr else '--revision'} out, or --snapshots")
-    classifier = check_folder(folder, unmeasured)
+    classifier = check_folder(folder, unmeasured, "finish the training, or add --unmeasured to publish it without a number")
+    if snapshots:
+        need_snapshots(folder)
+    by_hand, bad_licence = look_at_card(folder, licence)
     api = HfApi()
-    with told(repo):
+    with told(repo, bad_licence):
         repo = full_name(api, repo)
         open_repository(api, repo, private)
-        if MARKER not in write_card(folder, repo, licence).read_text(encoding="utf-8"):
+        if by_hand:
             say(f"{README} was changed by hand: it is sent as it is")
         if shown := bank_pictures(folder):
             say(f"{shown} training pictures go along as thumbnails, for the app's nearest pictures; to keep them here, delete {TENSORS_FILE} and {FACTS_FILE} first, or train with --bank 0")
         message = message or default_message(folder)
-        commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
+        with written_card(folder, repo, licence):
+            commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
         if changed:
             say(f"sent in one commit: {commit[:12]}")
         else:

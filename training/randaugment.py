@@ -14,10 +14,12 @@ GREY = 127.5  # fills what an affine map uncovers
 
 
 def grey(pixels: torch.Tensor) -> torch.Tensor:
+    """(B,3,H,W) -> (B,1,H,W): how bright each pixel is."""
     return (pixels * pixels.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
 
 
 def blurred(pixels: torch.Tensor) -> torch.Tensor:
+    """(B,C,H,W) -> (B,C,H,W): the mean of each pixel and the eight around it."""
     return F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
 
 
@@ -27,11 +29,13 @@ def away_from(plain: torch.Tensor, pixels: torch.Tensor, strength: torch.Tensor)
 
 
 def posterize(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """(B,C,H,W), strength (B,1,1,1) -> (B,C,H,W) in steps of 1, 2, 4, 8 or 16 levels."""
     step = 2 ** (4 * strength.abs()).round()
     return (pixels / step).floor() * step
 
 
 def autocontrast(pixels: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """(B,C,H,W) -> (B,C,H,W): each channel stretched to 0..255; strength changes nothing."""
     low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
     return torch.where(high > low, (pixels - low) * (255 / (high - low).clamp(min=1)), pixels)
 

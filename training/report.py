@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from training.scores import scores
 from vit_demo.errors import UserError
 from vit_demo.hub_model import NO_LIMITS
 
@@ -42,39 +41,15 @@ def pictures(images) -> list[Image.Image]:
     return list(images)
 
 
-def measure(classifier, images, labels, batch_size: int = 64, description: str = "evaluate") -> dict:
-    """All of `scores` for a model on pictures, through the very path that the app classifies with.
-
-    images: uint8 (M,3,H,W) or a list of M PIL pictures; labels: (M,) class numbers of the model."""
-    return scores(predict(classifier, images, batch_size, description), labels, classifier.labels)
-
-
-def fingerprint(images, labels) -> str:
-    """Order-independent SHA-256 of pixels and labels: equal for the same pictures in any order, file format or layout.
-
-    images: uint8 (M,3,H,W) or (M,H,W,3), or any iterable of PIL pictures; labels: (M,) class numbers."""
-    return combined(picture_digest(picture, label) for picture, label in zip(images, labels, strict=True))
-
-
 def combined(digests) -> str:
-    """Digests of pictures, in any order -> the fingerprint of them all."""
+    """Digests of pictures, in any order -> the fingerprint of them all: equal for the same pixels and labels, whatever the files."""
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()
 
 
-def picture_digest(picture, label) -> bytes:
+def picture_digest(picture: Image.Image, label) -> bytes:
     """SHA-256 of "HxW:label:" followed by the RGB bytes, row by row."""
-    pixels = rgb_pixels(picture)
-    head = f"{pixels.shape[0]}x{pixels.shape[1]}:{int(label)}:"
-    return hashlib.sha256(head.encode() + pixels.numpy().tobytes()).digest()
-
-
-def rgb_pixels(picture) -> torch.Tensor:
-    """One picture, PIL or uint8 (3,H,W) or (H,W,3) -> uint8 (H,W,3), contiguous. Three channels first wins when both fit."""
-    if isinstance(picture, Image.Image):
-        width, height = picture.size
-        return torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8).reshape(height, width, 3)
-    picture = torch.as_tensor(picture)
-    return (picture.permute(1, 2, 0) if picture.shape[0] == 3 else picture).contiguous().cpu()
+    head = f"{picture.height}x{picture.width}:{int(label)}:"
+    return hashlib.sha256(head.encode() + picture.convert("RGB").tobytes()).digest()
 
 
 def versions() -> dict[str, str]:

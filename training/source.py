@@ -28,9 +28,8 @@ def open_dataset(source: str, config: str | None = None, classes: bool = True):
         if config is not None:
             raise UserError(f"{folder} is a folder of pictures, which is one data set: leave --dataset-config {config} out")
         paths = splits_of(folder, classes)
-        found = datasets.load_dataset("imagefolder", data_files={split: as_listed(files) for split, files in paths.items()}, drop_labels=False)
-        need_every_picture(found, paths)
-        return found
+        need_known_kinds(paths)
+        return read_folder(paths)
     except UserError:
         raise
     except datasets.exceptions.DatasetNotFoundError:
@@ -50,13 +49,29 @@ def as_listed(paths: list[str]):
     return DataFilesList(paths, [(str(os.path.getmtime(path)),) for path in paths])
 
 
-def need_every_picture(found, paths: dict[str, list[str]]) -> None:
+def read_folder(paths: dict[str, list[str]]):
+    """{split: files} -> DatasetDict. The library gives each split the classes of all of them: the training split is read by itself
+    where others have more, so that known_ids misses those, which no picture would have taught."""
+    import datasets
+
+    files = {split: as_listed(found) for split, found in paths.items()}
+    found = datasets.load_dataset("imagefolder", data_files=files, drop_labels=False)
+    label = found["train"].features.get("label") if "train" in found else None
+    if is_declared(label) and set(label.names) != {os.path.basename(os.path.dirname(path)) for path in paths["train"] if is_picture(path)}:
+        found["train"] = datasets.load_dataset("imagefolder", data_files={"train": files["train"]}, drop_labels=False)["train"]
+    return found
+
+
+def need_known_kinds(paths: dict[str, list[str]]) -> None:
     """The library leaves out kinds of pictures that it does not know; where a table lists them, it is the table that chooses."""
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
     for split, files in paths.items():
         pictures = [path for path in files if is_picture(path)]
-        if len(found[split]) < len(pictures) and not any(os.path.basename(path) in TABLES for path in files):
-            kinds = ", ".join(sorted({os.path.splitext(path)[1] for path in pictures}))
-            raise UserError(f"{len(pictures) - len(found[split])} of {len(pictures)} pictures of split {split} are of a kind that the library datasets does not read; there are {kinds}: save those as PNG or JPEG")
+        kinds = [kind for path in pictures if (kind := os.path.splitext(path)[1]).lower() not in ImageFolder.EXTENSIONS]
+        if kinds and not any(os.path.basename(path) in TABLES for path in files):
+            raise UserError(f"pictures of a kind that is not read ({', '.join(sorted(set(kinds)))}): {len(kinds)} of the {len(pictures)} of split {split}: "
+                            "save those as JPEG or PNG, or take them away")
 
 
 def unreadable(source: str, config: str | None, error: Exception) -> str:

@@ -65,7 +65,7 @@ def plain(value):
 
 
 def unpack(packed: dict) -> np.ndarray:
-    """What pack() was given, as exact as its kind."""
+    """What pack() was given, as exact as its kind, to 7 decimals."""
     raw = np.frombuffer(base64.b64decode(packed["data"]), {"f32": "<f4", "u16": "<u2", "u8": "u1"}[packed["kind"]]).reshape(packed["shape"])
     if packed["kind"] == "f32":
         return raw.astype(float).round(7)

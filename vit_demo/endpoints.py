@@ -24,8 +24,8 @@ class Endpoints:
 
     def predict(self, picture: bytes | None, k: float | None = 5) -> dict:
         """The k likeliest classes of a picture with their probabilities, likeliest first. k is held within 1 and 1000."""
-        k = k if is_number(k) else 5
-        return dict(self.models.default.top_k(open_picture(picture), int(min(max(k, 1), 1000))))
+        k = min(k, 1000) if isinstance(k, (int, float)) and k == k else 5
+        return dict(self.models.default.top_k(open_picture(picture), int(max(k, 1))))
 
     def scene(self, picture: bytes | None, chapter: float | None = 1, layer: float | None = 1, head: float | None = 1) -> dict:
         """One chapter (1 picture, 2 patches, 3 projection, 4 CLS and positions, 5 attention, 6 depth, 7 decision,
@@ -43,7 +43,8 @@ class Endpoints:
         "seed", "positions"}, "curve", or "resize" with "size" (the longer side in pixels, one that the scene lists), "patch";
         5 {"what": "look", "layer", "token"} or "rollout" with "fusion", "discard";
         6 {"what": "cosines", "layer"} or "block" with "layer" from 1, "token"; 7 {"what": "map", "wanted", "against",
-        "method"}, classes by name or number: what in the picture speaks for a class, one value a patch in reading order;
+        "method"}, classes by name or number: what in the picture speaks for a class, one value a patch in reading order, by the
+        method presence, shapley, occlusion, integrated gradients, chefer, cdam, gradcam, rollout or attention;
         8 "erase" or "reveal" with "kept", "heads" with "off", "each", "duel", "nearest" with "layer"; 9 {"what": "lapse",
         "open"}. Every word but what may be left out."""
         number = counted("chapter", chapter, len(CHAPTERS))

@@ -121,8 +121,8 @@ def _labels(name: str, raw: dict, limits: Limits) -> tuple[str, ...]:
 
 def patch_grid(config: ViTConfig) -> tuple[int, int]:
     """(rows, columns) of patches."""
-    height, width = _sides(config.image_size)
-    return height // config.patch_size, width // config.patch_size
+    (height, width), (patch_height, patch_width) = sides(config.image_size), sides(config.patch_size)
+    return height // patch_height, width // patch_width
 
 
 def parameter_count(config: ViTConfig) -> int:
@@ -141,15 +141,15 @@ def read_processor(name: str, raw: dict, config: ViTConfig) -> ViTImageProcessor
     for key, value in settings.items():
         if not isinstance(value, bool):
             raise UserError(f"{name}: {key} in {file} is neither true nor false")
-    longest = 4 * max(_sides(config.image_size))  # enough to resize and then crop; a picture of any size would do
+    longest = 4 * max(sides(config.image_size))  # enough to resize and then crop; a picture of any size would do
     for key in ("size", "crop_size"):
         if raw.get(key) is not None:
-            sides = raw[key] if isinstance(raw[key], dict) else {"height": raw[key], "width": raw[key]}
-            if not sides or not all(k in ("height", "width", "shortest_edge") and is_whole(v) and 0 < v <= longest
-                                    for k, v in sides.items()):
-                raise UserError(f"{name}: {key} in {file} does not lead to the {by(_sides(config.image_size))} px "
+            lengths = raw[key] if isinstance(raw[key], dict) else {"height": raw[key], "width": raw[key]}
+            if not lengths or not all(k in ("height", "width", "shortest_edge") and is_whole(v) and 0 < v <= longest
+                                    for k, v in lengths.items()):
+                raise UserError(f"{name}: {key} in {file} does not lead to the {by(sides(config.image_size))} px "
                                 "pictures that the model takes")
-            settings[key] = sides
+            settings[key] = lengths
     for key in ("image_mean", "image_std", "rescale_factor"):
         if raw.get(key) is not None:
             values = raw[key] if isinstance(raw[key], list) and key != "rescale_factor" else [raw[key]]
@@ -210,5 +210,6 @@ def _square(sides: tuple[int, int]) -> int | list[int]:
     return sides[0] if sides[0] == sides[1] else list(sides)
 
 
-def _sides(size: int | list[int]) -> tuple[int, int]:
+def sides(size: int | list[int]) -> tuple[int, int]:
+    """A config's size, one number or two -> height, width."""
     return (size, size) if isinstance(size, int) else tuple(size)

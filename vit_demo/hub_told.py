@@ -30,8 +30,9 @@ STATUS = {
 
 
 @contextmanager
-def told(repo: str):
-    """Errors of the Hub's client library inside the block become a UserError about `repo`; others pass."""
+def told(repo: str, bad_licence: str | None = None):
+    """Errors of the Hub's client library inside the block become a UserError about `repo`; others pass. `bad_licence`: the line for
+    a card's licence that the Hub does not know, where the caller can say what to do about it."""
     try:
         yield
     except UserError:
@@ -40,13 +41,13 @@ def told(repo: str):
         chain = [error]
         while chain[-1].__cause__ is not None:  # a failed upload comes wrapped in a RuntimeError
             chain.append(chain[-1].__cause__)
-        line = next(filter(None, (explained(cause, repo) for cause in chain)), None)
+        line = next(filter(None, (explained(cause, repo, bad_licence) for cause in chain)), None)
         if line is None:
             raise
         raise UserError(line) from error
 
 
-def explained(error: Exception, repo: str) -> str | None:
+def explained(error: Exception, repo: str, bad_licence: str | None = None) -> str | None:
     """One line, or None when the error does not come from the Hub or from the way to it."""
     if isinstance(error, LocalTokenNotFoundError):
         return f"you are not logged in to the Hub: {LOGIN}"
@@ -66,7 +67,7 @@ def explained(error: Exception, repo: str) -> str | None:
         status = error.response.status_code if error.response is not None else 0
         return STATUS.get(status, f"the Hub answered with an error ({status}): wait a little, then {AGAIN}").format(repo=repo)
     if isinstance(error, ValueError) and str(error).startswith(BAD_CARD):  # raised by create_commit, which asks the Hub first
-        return f"the Hub does not accept {' '.join(str(error).split())[:200]}"
+        return bad_licence if bad_licence and '"license"' in str(error) else f"the Hub does not accept {' '.join(str(error).split())[:200]}"
     # What the client's transport raises: httpx before huggingface_hub 2, httpx2 since, both over sockets.
     if type(error).__module__.split(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2") or isinstance(error, (ConnectionError, TimeoutError, LocalEntryNotFoundError)):
         return f"the Hub cannot be reached or broke off: check the network, then {AGAIN}"

@@ -3,6 +3,7 @@ anybody's program: one that is not understood gets a line that says what would b
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import NamedTuple
 
 from vit_demo.chapters import CHAPTERS, attention, decision, depth, experiments, model, patches, resize, tokens
 from vit_demo.chapters.scene import Look
@@ -12,54 +13,48 @@ from vit_demo.explain.attention import FUSIONS
 from vit_demo.explain.methods import METHODS
 from vit_demo.explain.positions import POSITIONS
 
-# (the model and picture, what was given) -> what the chapter takes; None: it will not do
-Check = Callable[[Look, object], object]
+class Check(NamedTuple):
+    """What a word may be, of this model and picture."""
+
+    read: Callable[[Look, object], object]  # what was given -> what the chapter takes; None: it will not do
+    says: Callable[[Look], str]  # what would
 
 
 def between(least: int, most: Callable[[Look], int]) -> Check:
-    return lambda look, value: value if is_whole(value) and least <= value <= most(look) else None
+    return Check(lambda look, value: value if is_whole(value) and least <= value <= most(look) else None,
+                 lambda look: f"a whole number from {least} to {most(look)}")
 
 
 def share(most: float = 1.0) -> Check:
-    return lambda look, value: float(value) if is_number(value) and 0 <= value <= most else None
+    return Check(lambda look, value: float(value) if is_number(value) and 0 <= value <= most else None, lambda look: f"a number from 0 to {most:g}")
 
 
 def one_of(names) -> Check:
-    return lambda look, value: value if isinstance(value, str) and value in names else None
+    return Check(lambda look, value: value if isinstance(value, str) and value in names else None, lambda look: f"one of {', '.join(names)}")
 
 
-def yes_or_no(look: Look, value: object) -> object:
-    return value if isinstance(value, bool) else None
-
-
-def a_class(look: Look, value: object) -> object:
-    """By its number or by its name."""
-    labels = look.classifier.labels
+def numbered(labels: tuple[str, ...], value: object) -> int | None:
+    """A class by its number or by its name."""
     if isinstance(value, str) and value in labels:
         return labels.index(value)
     return value if is_whole(value) and 0 <= value < len(labels) else None
 
 
-def another_class(look: Look, value: object) -> object:
-    return -1 if value == -1 else a_class(look, value)  # -1: any other
-
-
-def a_size(look: Look, value: object) -> object:
-    return value if is_whole(value) and value in resize.sizes(look) else None
+def named(look: Look) -> str:
+    return f"a class by its name or its number, from 0 to {len(look.classifier.labels) - 1}"
 
 
 def list_of(check: Check) -> Check:
     def checked(look: Look, values: object) -> object:
         if not isinstance(values, list) or len(values) > 10_000:
             return None
-        found = [check(look, value) for value in values]
+        found = [check.read(look, value) for value in values]
         return None if None in found else found
 
-    return checked
+    return Check(checked, lambda look: f"a list, each of it {check.says(look)}")
 
 
-def a_head(look: Look, value: object) -> object:
-    """[layer, head], both from 0."""
+def head_of(look: Look, value: object) -> object:
     shape = look.config.num_hidden_layers, look.config.num_attention_heads
     good = isinstance(value, list) and len(value) == 2 and all(is_whole(n) and 0 <= n < most for n, most in zip(value, shape, strict=True))
     return value if good else None
@@ -69,6 +64,12 @@ def layers(look: Look) -> int:
     return look.config.num_hidden_layers
 
 
+yes_or_no = Check(lambda look, value: value if isinstance(value, bool) else None, lambda look: "true or false")
+a_class = Check(lambda look, value: numbered(look.classifier.labels, value), named)
+another_class = Check(lambda look, value: -1 if value == -1 else numbered(look.classifier.labels, value), lambda look: f"{named(look)}, or -1 for any other")
+a_size = Check(lambda look, value: value if is_whole(value) and value in resize.sizes(look) else None,
+               lambda look: f"one of {', '.join(map(str, resize.sizes(look))) or 'none'}")
+a_head = Check(head_of, lambda look: f"a layer and a head, from 0 to {layers(look) - 1} and to {look.config.num_attention_heads - 1}")
 a_patch = between(0, lambda look: len(look.trace.patches) - 1)
 
 # chapter -> what -> its further words. The first is meant where none is named.
@@ -99,10 +100,11 @@ def read(look: Look, chapter: int, question: object) -> dict:
     for name in words:
         if name not in asked[what]:
             raise UserError(f"{what} of chapter {chapter} knows no {shown(name)}; it knows {', '.join(asked[what]) or 'nothing more'}")
-    checked = {name: asked[what][name](look, value) for name, value in words.items()}
+    checked = {name: asked[what][name].read(look, value) for name, value in words.items()}
     for name, value in checked.items():
         if value is None:
-            raise UserError(f"{what} of chapter {chapter}: {name} cannot be {shown(words[name])} for this model and picture")
+            given = "that" if isinstance(words[name], (list, dict)) else shown(words[name])
+            raise UserError(f"{what} of chapter {chapter}: {name} cannot be {given} for this model and picture: it is {asked[what][name].says(look)}")
     return {"what": what, **checked}
 
 

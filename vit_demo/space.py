@@ -3,7 +3,8 @@
     python -m vit_demo.space USER/NAME --model USER/vit-cifar10
 
 Run it again to bring the Space up to date. `--folder DIR` only writes the Space's files there, to look at or to try:
-in that folder `pip install -r requirements.txt gradio==…` and `python app.py` start it as Spaces do.
+in that folder `pip install -r requirements.txt gradio==…` and `python app.py` start it as Spaces do. Which model it shows is
+no file but the Space's variable VIT_DEMO_MODEL: with `--folder` you set it yourself, in the settings or before `python app.py`.
 """
 
 import argparse
@@ -158,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.folder:
         shown = Shown(hub_address.parse(options.model).id) if options.model else None
         write(options.folder, space_files(options.title, shown))
-        print(f"done: {options.folder}")
+        print(f"done: {options.folder}" + (f"; set its variable {WANTED} to {options.model}" if options.model else ""))
     elif options.repo:
         print(f"done: {publish(options.repo, options.model, private=options.private, title=options.title)}")
     else:
@@ -171,6 +172,9 @@ def cli() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped: run the same command again to finish", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

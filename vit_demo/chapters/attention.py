@@ -111,13 +111,11 @@ answer = (strength[:2].sum() / strength.sum().clamp(min=1e-38)).item()
 def answer(look: Look, question: dict) -> Iterator[dict]:
     """Attention rolled out; or another layer's queries and keys, of a large model its weights and one token's row in all heads."""
     attention = look.trace.attentions
-    if question.get("what") == "rollout":
-        fusion = question.get("fusion") if question.get("fusion") in maths.FUSIONS else "mean"
-        rolled = maths.rollout(attention, fusion, min(max(float(question.get("discard", 0)), 0), 0.95))[0]
+    if question["what"] == "rollout":
+        rolled = maths.rollout(attention, question.get("fusion", "mean"), question.get("discard", 0))[0]
         yield {"values": pack(rolled[1:]), "patches": rolled[1:].sum().item()}
         return
-    layer, token = (min(max(question[name], 0), most - 1) if isinstance(question.get(name), int) else 0
-                    for name, most in (("layer", len(attention)), ("token", attention.shape[-1])))
+    layer, token = question.get("layer", 0), question.get("token", 0)
     reply = {"layer": layer, "token": token, **queries(maths.attend(look.model.vit.layers[layer], look.trace.hidden_states[layer]))}
     if attention.numel() > SENT_WHOLE:
         reply |= {"one": pack(attention[layer], "u16"), "row": pack(attention[:, :, token], "u16")}

@@ -99,11 +99,9 @@ def energy(look: Look) -> dict | None:
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
     """A map of what speaks for a class (against another): {"values" (N,), "score" of this map and of a random one}."""
-    count = len(look.classifier.labels)
-    wanted = int(question.get("wanted", look.ranked[0])) % count
-    against = question.get("against")
-    against = int(against) % count if isinstance(against, int) and against >= 0 and against != wanted else None
-    name = question.get("method") if question.get("method") in METHODS else DEFAULT
+    wanted, against = question.get("wanted", look.ranked[0]), question.get("against", -1)
+    against = None if against in (-1, wanted) else against  # any other
+    name = question.get("method", DEFAULT)
     method = METHODS[name]
 
     def work(progress) -> dict:

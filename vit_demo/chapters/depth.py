@@ -54,7 +54,7 @@ with torch.no_grad():
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
             "norms": {"CLS": lengths[:, 0].tolist(), "patches": lengths[:, 1:].mean(1).tolist()},
             "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},
-            **cosines(look, None), "block": opened, "written": written,
+            **cosines(look, len(leads) - 1), "block": opened, "written": written,
         },
         "also": [block.inside_check(look, half, 0, opened["strips"][2]["length"]), block.written_check(look, written["MLP"][-1])],
         "check": {"code": snippet(look, body), "value": cls[half, best].item(),
@@ -77,21 +77,16 @@ def used(labels, indices) -> dict:
     return {str(index): labels[index] for index in sorted(set(indices.flatten().tolist()))}
 
 
-def cosines(look: Look, layer: int | None) -> dict:
-    """Cosines between patches (…,N,N): of all depths where they are few, else of one (the last, unless named)."""
+def cosines(look: Look, layer: int) -> dict:
+    """Cosines between patches (…,N,N): of all depths where they are few, else after that layer."""
     hidden = look.trace.hidden_states
     patches = hidden.shape[1] - 1
     if len(hidden) * patches ** 2 <= SENT_WHOLE:
         return {"cosines": pack(lens.patch_similarity(hidden), "u8"), "at": None}
-    layer = len(hidden) - 1 if layer is None else layer
     return {"cosines": pack(lens.patch_similarity(hidden[layer:layer + 1])[0], "u8"), "at": layer}
 
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
     """The cosines of another layer; or a token on its way through a layer."""
-    layer, token = (question.get(name) if isinstance(question.get(name), int) else None for name in ("layer", "token"))
-    most, last = len(look.trace.hidden_states) - 1, len(look.trace.patches)
-    if question.get("what") == "block":
-        yield block.inside(look, most if layer is None else min(max(layer, 1), most), min(max(token or 0, 0), last))
-        return
-    yield cosines(look, None if layer is None else min(max(layer, 0), most))
+    layer = question.get("layer", look.config.num_hidden_layers)
+    yield block.inside(look, layer, question.get("token", 0)) if question["what"] == "block" else cosines(look, layer)

@@ -74,26 +74,19 @@ def goal(look: Look, blank: float) -> float:
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
     ask = {"erase": erase, "reveal": reveal, "heads": switch, "each": each_head, "duel": duel, "nearest": alike}
-    yield from ask.get(question.get("what"), erase)(look, question)
+    yield from ask[question["what"]](look, question)
 
 
 def flags(look: Look, question: dict) -> torch.Tensor:
     """(N,) bool: the patches that the reader keeps."""
     kept = torch.zeros(len(look.trace.patches), dtype=torch.bool)
-    for patch in question.get("kept") or []:
-        if isinstance(patch, int) and 0 <= patch < len(kept):
-            kept[patch] = True
+    kept[question.get("kept", [])] = True
     return kept
-
-
-def top(look: Look, logits: torch.Tensor, count: int = 3) -> list[list]:
-    shares = logits.softmax(-1).topk(min(count, len(logits)))
-    return [[look.classifier.labels[i], p] for i, p in zip(shares.indices.tolist(), shares.values.tolist(), strict=True)]
 
 
 def erase(look: Look, question: dict) -> Iterator[dict]:
     logits = logits_keeping(look.model, embed(look.model, look.trace.pixel_values[None]), flags(look, question)[None])[0]
-    yield {"what": "erase", "top": top(look, logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
+    yield {"what": "erase", "top": look.top(logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
 
 
 def reveal(look: Look, question: dict) -> Iterator[dict]:
@@ -118,13 +111,10 @@ def reveal(look: Look, question: dict) -> Iterator[dict]:
 def switch(look: Look, question: dict) -> Iterator[dict]:
     """Some heads off: the reader's choice."""
     off = torch.zeros(1, look.config.num_hidden_layers, look.config.num_attention_heads, dtype=torch.bool)
-    for pair in question.get("off") or []:
-        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, int) for i in pair):
-            layer, head = pair
-            if 0 <= layer < off.shape[1] and 0 <= head < off.shape[2]:
-                off[0, layer, head] = True
+    for layer, head in question.get("off", []):
+        off[0, layer, head] = True
     logits = heads.logits_without(look.model, look.trace.embeddings[None], off)[0]
-    yield {"what": "heads", "top": top(look, logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
+    yield {"what": "heads", "top": look.top(logits), "p": logits.softmax(-1)[look.ranked[0]].item()}
 
 
 def each_head(look: Look, question: dict) -> Iterator[dict]:
@@ -163,8 +153,7 @@ def packed(maps: dict) -> dict:
 def alike(look: Look, question: dict) -> Iterator[dict]:
     """The training pictures whose class token at a layer points most nearly the same way."""
     bank = extras(look.classifier)
-    layers = look.config.num_hidden_layers
-    layer = min(max(question.get("layer") if isinstance(question.get("layer"), int) else layers, 1), layers)
+    layer = question.get("layer", look.config.num_hidden_layers)
     if "bank" not in bank:
         yield {"what": "nearest", "found": None}
         return

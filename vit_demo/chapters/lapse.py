@@ -41,7 +41,7 @@ def lapse(look: Look, question: dict) -> Iterator[dict]:
     look, found, whose = listed["shown"]
     copies = sum(snapshot.name != "" for snapshot in found)
     size = copies * bytes_of(look.classifier)
-    opens = bool(found) and (question.get("open") is True or look.classifier.origin is None and size <= UNASKED)
+    opens = bool(found) and (question.get("open", False) or look.classifier.origin is None and size <= UNASKED)
     about = {"epochs": [snapshot.epoch for snapshot in found], "copies": copies, "bytes": size, "open": opens, "of": drawn_on(look, whose), "steps": []}
     yield about
     if not opens:

@@ -29,11 +29,11 @@ def begun(look: Look) -> dict | None:
 
 
 def resized(look: Look, size: int | None = None, patch: int | None = None) -> dict:
-    """The positions at that size (the largest, unless named): how alike the place where a patch lies is to all others, in words too."""
+    """The positions at that size (the largest, unless named): how alike the place where a patch (the middle one) lies is to all others, in words too."""
     own, table = look.trace.grid, look.model.vit.embeddings.position_embeddings[0].detach()
-    choices, count = sizes(look) or {max(look.size): own}, own[0] * own[1]
-    size = size if size in list(choices) else max(choices)
-    patch = min(max(patch, 0), count - 1) if isinstance(patch, int) else look.middle
+    choices = sizes(look) or {max(look.size): own}
+    size = max(choices) if size is None else size
+    patch = look.middle if patch is None else patch
     grid = choices[size]
     place = positions.place_on(patch, own, grid)
     cosines, beside = positions.seen_from(positions.interpolated(table, own, grid), grid, place)

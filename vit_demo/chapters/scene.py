@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vit_demo.classifier import BUNDLED, Classifier
 from vit_demo.draw import data_uri, pack, picture
+from vit_demo.explain.patches import unnormalise
 from vit_demo.hub_model import patch_grid
 from vit_demo.trace import Trace
 
@@ -49,6 +50,11 @@ class Look:
         """Class numbers, likeliest first."""
         return self.trace.logits.argsort(descending=True, stable=True).tolist()
 
+    def top(self, logits: Tensor) -> list[list]:
+        """Logits (K,) -> [[class, its probability]] of the three likeliest."""
+        shares = logits.softmax(-1).topk(min(3, len(logits)))
+        return [[self.classifier.labels[i], p] for i, p in zip(shares.indices.tolist(), shares.values.tolist(), strict=True)]
+
     def label(self, index: int) -> str:
         """A class name that may stand inside HTML; one that is written from the right keeps to itself."""
         label = escape(self.classifier.labels[index])
@@ -74,8 +80,7 @@ class Look:
     def seen(self) -> Tensor:
         """(3,height,width) uint8: the picture as the model sees it, normalisation undone."""
         scale, mean, std = pixel_constants(self.classifier.processor)
-        back = self.trace.pixel_values * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
-        return (back / scale).round().clamp(0, 255).to(torch.uint8)
+        return (unnormalise(self.trace.pixel_values, mean, std) / scale).round().clamp(0, 255).to(torch.uint8)
 
     @cached_property
     def shown(self) -> dict:

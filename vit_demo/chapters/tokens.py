@@ -80,24 +80,19 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
     """A jigsaw: the patches in another order. Or the curve of confidence against the share that is shuffled. Or the
     positions of a picture of another size."""
     patches, best = look.trace.patch_embeddings, look.ranked[0]
-    if question.get("what") == "curve":
+    if question["what"] == "curve":
         points = []
         for share in SHARES:
             curve = positions.shuffle_curve(look.model, patches, best, [share], 1 if share == 0 else SEEDS)[:, 0]
             points.append({"share": share, "mean": curve.mean().item(), "low": curve.min().item(), "high": curve.max().item()})
             yield {"curve": points, "progress": len(points) / len(SHARES)}
         return
-    if question.get("what") == "resize":
+    if question["what"] == "resize":
         yield resize.resized(look, question.get("size"), question.get("patch"))
         return
-    share = min(max(float(question.get("share", 1)), 0), 1)
-    seed, how = int(question.get("seed", 0)) % 10_000, question.get("positions", "stay")
-    order = positions.shuffled_order(len(patches), share, seed)
-    logits = positions.jigsaw_logits(look.model, patches, order, how if how in positions.POSITIONS else "stay")[0]
-    probabilities = logits.softmax(-1)
-    top = probabilities.topk(min(3, len(probabilities)))
-    names = [look.classifier.labels[i] for i in top.indices.tolist()]
+    order, how = positions.shuffled_order(len(patches), question.get("share", 1), question.get("seed", 0)), question.get("positions", "stay")
+    logits = positions.jigsaw_logits(look.model, patches, order, how)[0]
     yield {
-        "order": order.tolist(), "positions": how, "top": [list(pair) for pair in zip(names, top.values.tolist(), strict=True)],
-        "was": probabilities[best].item(), "largest": (logits - look.trace.logits).abs().max().item(),
+        "order": order.tolist(), "positions": how, "top": look.top(logits),
+        "was": logits.softmax(-1)[best].item(), "largest": (logits - look.trace.logits).abs().max().item(),
     }

@@ -3,8 +3,6 @@
 Legend: C channels, S picture side in pixels, P patch side in pixels, N patches, row by row from the top left.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -37,47 +35,7 @@ def unpatchify(patches: Tensor, grid: tuple[int, int]) -> Tensor:
     return laid.reshape(*lead, channels, rows * patch_size, cols * patch_size)
 
 
-def row_and_col(index: int, grid: tuple[int, int]) -> tuple[int, int]:
-    """Patch index (0-based, without CLS) -> (row, col)."""
-    if not 0 <= index < grid[0] * grid[1]:
-        raise ValueError(f"patch {index} is not on the grid of {grid[0]} x {grid[1]}")
-    return divmod(index, grid[1])
-
-
-def patch_index(row: int, col: int, grid: tuple[int, int]) -> int:
-    """(row, col) -> patch index."""
-    if not (0 <= row < grid[0] and 0 <= col < grid[1]):
-        raise ValueError(f"row {row}, column {col} is not on the grid of {grid[0]} x {grid[1]}")
-    return row * grid[1] + col
-
-
-def patch_box(index: int, grid: tuple[int, int], patch_size: int) -> tuple[int, int, int, int]:
-    """Patch index -> (left, top, right, bottom) in pixels of the model's input."""
-    row, col = row_and_col(index, grid)
-    return col * patch_size, row * patch_size, (col + 1) * patch_size, (row + 1) * patch_size
-
-
-def _per_channel(statistic, like: Tensor) -> Tensor:
-    """(C,) numbers -> (C,1,1) beside `like`."""
-    return torch.as_tensor(statistic, dtype=like.dtype, device=like.device).reshape(-1, 1, 1)
-
-
 def unnormalise(values: Tensor, mean, std) -> Tensor:
-    """(..., C, h, w) as the model sees them -> the colours they came from, 0 to 1. mean, std: (C,) of the processor."""
-    return values * _per_channel(std, values) + _per_channel(mean, values)
-
-
-class PixelSteps(NamedTuple):
-    """One pixel on its way into the model; each (C,)."""
-
-    byte: Tensor  # 0 to 255
-    rescaled: Tensor  # byte x rescale_factor
-    normalised: Tensor  # (rescaled - mean) / std
-
-
-def pixel_steps(byte, rescale_factor: float, mean, std) -> PixelSteps:
-    """A pixel's (C,) colour bytes, then after rescaling, then after normalising."""
-    byte = torch.as_tensor(byte, dtype=torch.float32)
-    rescaled = byte * rescale_factor
-    mean, std = torch.as_tensor(mean, dtype=torch.float32), torch.as_tensor(std, dtype=torch.float32)
-    return PixelSteps(byte, rescaled, (rescaled - mean) / std)
+    """(..., C, h, w) as the model sees them -> as they were before they were normalised. mean, std: (C,) of the processor."""
+    mean, std = (torch.as_tensor(numbers, dtype=values.dtype, device=values.device)[:, None, None] for numbers in (mean, std))
+    return values * std + mean
