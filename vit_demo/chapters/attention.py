@@ -35,9 +35,8 @@ def scene(look: Look) -> dict:
     uniform = maths.patch_distances(trace.grid, look.patch).mean().item()  # of a head that looks everywhere alike
     story = (
         "In “the river bank”, the word <em>bank</em> looks at <em>river</em> and knows that no money is meant; patches do "
-        f"the same. {heads_are(layers, heads)} has three learned matrices, which make of every token (its numbers evened out first) a query, what it asks, a key, "
-        f"what it answers to, and a value, what it gives: {mono(width)} numbers each. A token's query is multiplied with the keys of all "
-        f"{mono(tokens)}, a dot product each; softmax turns these scores into weights that sum to 1, and the token takes that mix of the values. "
+        f"the same. {heads_are(layers, heads)} makes of every token a query, what it asks, a key, what it answers to, and a value, what it gives. "
+        f"Softmax turns the dot products of a query with all {mono(tokens)} keys into weights that sum to 1, and the token takes that mix of the values. "
         f"Of all patches, {live('who', kind='w')} looks most at {live('target', kind='w')}: with {live('most', kind='')} of its "
         f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}. {live('rest', kind='w')}")
     equation = (
@@ -67,8 +66,8 @@ answer = attentions[layer][0, head, token, key].item()
 
 def heads_are(layers: int, heads: int) -> str:
     """What a layer and a head are, counted."""
-    of = "the model's one layer" if layers == 1 else f"each of the {mono(layers)} layers, one after the other,"
-    return f"In {of} there is one head; it" if heads == 1 else f"In {of} work {mono(heads)} heads side by side; each"
+    of = "the model's one layer" if layers == 1 else f"each of the {mono(layers)} layers"
+    return f"In {of} there is one head; it" if heads == 1 else f"In {of} work {mono(heads)} heads side by side. Each"
 
 
 def chosen(look: Look, token: int) -> tuple[int, int]:

@@ -40,7 +40,8 @@ vit.views.attention = (card, data, frame) => {
   vit.roving(thumbs.map(({ button }) => button), vit.state.layer * heads + vit.state.head);
   card.append(vit.bank(), h("div", { class: "tools" }, asker), h("div", { class: "row" },
     h("figure", {}, view.node, scale, caption), h("figure", {}, h("h3", {}, "layer · head"), grid, legend)),
-  h("div", { class: "below" }, h("h3", {}, "One pair, worked out"), ...Object.values(parts).map(({ name, strip, sum }) => h("div", { class: "part worked" }, name, strip, sum))));
+  h("div", { class: "below" }, h("h3", {}, "One pair, worked out"),
+    h("p", { class: "quiet" }, `Query, key and value are a token, its numbers evened out by LayerNorm, times three learned matrices of this head (q_proj, k_proj, v_proj): ${data.width} numbers each.`), ...Object.values(parts).map(({ name, strip, sum }) => h("div", { class: "part worked" }, name, strip, sum))));
 
   const looks = () => (fromCls ? 0 : vit.active() + 1);
   /** The pair that is worked out below: the one picked, else CLS and the chosen patch, or the chosen patch and the one it looks at most, or CLS when it is none. */
