@@ -213,7 +213,7 @@ def test_a_model_that_had_to_make_room_leaves_nothing_of_itself_on_the_page(hub,
             assert loading.done.wait(20)
             models.leave(loading)
         page.click("[data-how=stay]")  # a question of the chapter that the other model drew
-        page.wait_for_selector("text=had to make room for other visitors")
+        page.wait_for_selector("text=no longer up to date")
         go(page, 2)
         assert "64 of 4×4" in page.inner_text("[data-chapter='2']") and bars(page) == expected_bars(folder, Image.open(SAMPLES[0][0]))
         assert page.inner_text("#model-line").startswith("Answering: model.") and f"{name} had to make room" in page.inner_text("#model-line")

@@ -163,6 +163,13 @@ def test_pictures_that_were_learned_from_are_told(model, dataset, pictures, trut
                          "that were learned from tells little about new ones"] if warned else [])
 
 
+def test_so_are_those_of_an_earlier_run(model, dataset, tmp_path):
+    folder, said = shutil.copytree(model, tmp_path / "model"), []
+    (folder / "metrics.json").write_text(json.dumps({"dataset": {"name": "other"}, "earlier": [5, {"dataset": {"name": "data", "config": None, "train_split": "test"}}]}))
+    evaluate(str(folder), str(dataset), say=said.append)
+    assert f"of {NAMESAKE}" in said[1]
+
+
 def test_a_hub_id_names_one_data_set(hub, model, dataset, tmp_path):
     hub.seed("datasets", "owner/data", dataset)
     folder, said = shutil.copytree(model, tmp_path / "model"), []

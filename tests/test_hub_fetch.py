@@ -105,7 +105,7 @@ def test_branches_tags_and_newer_versions(hub, repository, folder, tmp_path):
 
 
 FAULTS = {
-    "down": ({"drop": True}, "there is no such folder here, and the Hub could not be reached .*check the name or the network"),
+    "down": ({"drop": True}, "the Hub could not be reached .*; check the network; there is no folder of that name here"),
     "hanging": ({"delay": 20}, "did not answer in time"),
     "broken": ({"status": 503}, "has trouble answering .503."),
     "strict": ({"status": 429, "headers": {"Retry-After": "300"}}, "no more questions from here for now .429.; wait"),
@@ -131,6 +131,11 @@ def test_the_hub_does_not_answer(hub, repository, fault):
 def test_what_came_by_its_commit_alone_stands_for_the_name_while_the_hub_is_away(hub, api, repository):
     """A Space has its model from the start, by a commit."""
     commit = api.model_info(repository).sha
+    api.create_branch(repository, branch="epoch-001")
+    branch = api.upload_file(path_or_fileobj=b"another", path_in_repo="NOTE.md", repo_id=repository, revision="epoch-001").oid
+    assert load(f"{repository}@epoch-001").revision == branch
+    (kept_folder(parse(f"{repository}@epoch-001"), Path(constants.HF_HUB_CACHE)).parent / ".DS_Store").touch()
+    assert kept_folder(parse(repository), Path(constants.HF_HUB_CACHE)) is None
     assert not (first := load(f"{repository}@{commit}")).note
     hub.fault(f"^/api/models/{repository}", status=503)
     kept = load(repository, limits=IMPATIENT)

@@ -42,6 +42,15 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
 
 
 photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+film = bytes(range(256)) * 4 + 200 * b"\xff\xda"  # as a telephone appends one
+
+
+def layered(times: int) -> bytes:
+    """A JPEG that comes sharper and sharper, its last layer as often."""
+    jpeg = saved(photo, "JPEG", progressive=True)
+    return jpeg[:-2] + times * jpeg[jpeg.rindex(b"\xff\xda") : -2] + jpeg[-2:]
+
+
 gif = saved(Image.new("P", (10, 10)), "GIF")
 bomb = zlib.compress(bytes(100_000_000), 9)  # 100 kB that unpack to 100 MB
 GREY, ROWS = (2, 2, 8, 0), b"\0\1\2\0\3\4"
@@ -50,7 +59,7 @@ REFUSED = {
     "nothing": (b"", UNREADABLE),
     "text": (b"I am no picture.\n" * 20, UNREADABLE),
     "html": (b"<!doctype html><script>alert(1)</script>", UNREADABLE),
-    "layers": (saved(photo, "JPEG") + 101 * b"\xff\xda", "built of too many layers to be read in time; save it again"),
+    "layers": (layered(101), "built of too many layers to be read in time; save it again"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', UNREADABLE),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", UNREADABLE),
     "pdf": (saved(photo, "PDF"), UNREADABLE),
@@ -204,6 +213,10 @@ def test_the_first_frame_of_an_animation():
         options = {"lossless": True} if format == "WEBP" else {}
         opened = open_picture(saved(frames[0], format, save_all=True, append_images=frames[1:], **options))
         assert pixels(opened) == [list(RED)] * 24 and opened.info == {"animated": True}, format
+
+
+def test_what_follows_a_jpegs_end_is_not_counted_as_layers():
+    assert open_picture(saved(photo, "JPEG") + film).size == photo.size and open_picture(layered(9)).size == photo.size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 64), (4000, 4000)])

@@ -280,7 +280,7 @@ def test_goes_on_from_an_earlier_one_decoder_and_all(dataset, folder, tmp_path):
     metrics = json.loads((output / "metrics.json").read_text())
     before = json.loads((folder / "metrics.json").read_text())
     assert metrics["history"][0]["train_loss"] < before["history"][0]["train_loss"]
-    assert metrics["base_model"] is None and metrics["earlier"] == [{name: before[name] for name in ("command", "epochs", "images_seen", "seconds", "device")}]
+    assert metrics["base_model"] is None and metrics["earlier"] == [{name: before[name] for name in ("command", "epochs", "images_seen", "seconds", "device", "dataset")}]
     card = (output / "README.md").read_text()
     assert f"- Went on from 2 epochs of `{before['command']}`.\n" in card and re.search(r"Trained for 1 epochs more, \d+ s on ", card)
     assert "Went on" not in (folder / "README.md").read_text()

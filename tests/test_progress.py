@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from training.config import TrainConfig
 from training.progress import Meter, Progress, clock
@@ -32,6 +33,19 @@ def test_the_time_left_follows_from_it(settings, left):
     bar.bar.set_postfix_str = shown.append
     bar.show()
     assert f"{left} left in all" in shown[0]
+
+
+def test_saving_does_not_count_and_what_a_gpu_still_has_to_do_does(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("training.progress.time", SimpleNamespace(monotonic=lambda: now[0]))
+    bar = meter()
+    now[0] += 2
+    bar.add(SimpleNamespace(number=0, loss=torch.tensor(1.0), correct=None))
+    now[0] += 50
+    bar.saved()
+    bar.sums = lambda: now.__setitem__(0, now[0] + 3) or (1.0, 0.0)  # it waits for the last step
+    bar.close()
+    assert bar.progress.seconds == 5
 
 
 def test_hours_minutes_and_seconds():

@@ -114,6 +114,14 @@ def test_a_licence_does_not_change_a_card_changed_by_hand(hub, folder, repo):
     assert ModelCard.load(repo).text.strip() == "# Mine"
 
 
+@pytest.mark.parametrize("top", ["license: [mit", "just text"])
+def test_lines_at_the_top_of_a_card_that_are_no_table_are_told(hub, folder, repo, top):
+    card = folder / "README.md"
+    card.write_text(f"---\n{top}\n---\n# Mine\n")
+    with pytest.raises(UserError, match=f"^the lines between --- at the top of {card} are no YAML table: correct them"):
+        publish(folder, repo)
+
+
 def test_snapshots_that_are_not_there_are_missed_before_any_call(hub, folder, repo):
     count = len(hub.calls)
     with pytest.raises(UserError, match=f"^{folder} has no snapshots: train with --snapshots N to keep some$"):

@@ -72,7 +72,7 @@ def test_a_word_out_of_bounds_is_named(look, chapter, question):
 @pytest.mark.parametrize("chapter, question, told", [
     (7, {"method": "nope"}, f"method cannot be nope for this model and picture: it is one of {', '.join(METHODS)}"),
     (7, {"wanted": "cow"}, "it is a class by its name or its number, from 0 to 9"), (5, {"layer": 99}, "layer cannot be 99 for this model and picture: it is a whole number from 0 to 2"),
-    (8, {"what": "heads", "off": [[9, 9]]}, "off cannot be that for this model and picture: it is a list, each of it a layer and a head, from 0 to 2 and to 2"),
+    (8, {"what": "heads", "off": [[9, 9]]}, "off cannot be that for this model and picture: it is a list, in it [layer, head], a layer from 0 to 2 and a head from 0 to 2 each time"),
     (4, {"what": "resize", "size": 63}, "size cannot be 63 for this model and picture: it is one of SIZES")])
 def test_a_word_out_of_bounds_is_told_what_would_do(look, chapter, question, told):
     with pytest.raises(UserError) as error:

@@ -11,6 +11,7 @@ import time
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from accelerate import Accelerator
 from transformers import ViTForImageClassification
 
 from tests.runs import QUICK, RANDOM, again, child, dataset, flags, quick, same_weights  # noqa: F401 (dataset and quick are fixtures)
@@ -228,6 +229,24 @@ def test_resuming_with_the_same_pictures_in_another_order_is_refused(tmp_path, q
     del manifest["facts"]["order"]  # as in states from before it was noted
     (state / "manifest.json").write_text(json.dumps(manifest))
     main(again(output))
+
+
+def test_processes_that_find_different_states_are_told_to_share_a_disk(dataset, tmp_path, monkeypatch, quick):
+    """One would go on from step 5, the other begin: they would average gradients of different weights, and wait for each other for ever."""
+    with pytest.raises(SystemExit):
+        main(flags(dataset, tmp_path / "run", "--stop-after", "1e-6"))
+    monkeypatch.setattr(Accelerator, "gather", lambda self, mine: torch.cat([mine, torch.tensor([-1])]))
+    with pytest.raises(UserError, match=r"the processes find different states in .*, of the steps \d+, -1: put --output on a disk that all of them share$"):
+        main(again(tmp_path / "run"))
+
+
+def test_a_run_does_not_go_on_in_another_precision(dataset, tmp_path, monkeypatch, quick):
+    """A GPU's, which --precision auto means, on a CPU: the card would tell of one alone."""
+    with pytest.raises(SystemExit):
+        main(flags(dataset, tmp_path / "run", "--stop-after", "1e-6"))
+    monkeypatch.setattr(Accelerator, "mixed_precision", property(lambda self: "bf16"))
+    with pytest.raises(UserError, match="this run was started in float32 and would go on in bf16 here: go on where it was started, or start another --output$"):
+        main(again(tmp_path / "run"))
 
 
 def reordered(dataset, folder, rows: list[int]):

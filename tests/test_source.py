@@ -160,3 +160,8 @@ def test_a_dataset_that_is_a_program_is_not_run(hub, tmp_path):
     hub.seed("datasets", "some/program", tmp_path)
     with pytest.raises(UserError, match="dataset 'some/program' is a program, not files, and programs of others are not run: take a copy of it in parquet files"):
         open_dataset("some/program")
+
+
+def test_what_is_not_a_number_is_no_label():
+    with pytest.raises(UserError, match="^row 1 has no label: remove such rows first$"):
+        class_ids([0.0, float("nan"), 1.0], datasets.Value("float32"))

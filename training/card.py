@@ -27,7 +27,7 @@ LICENCE = "apache-2.0"
 TEMPLATE = Path(__file__).with_name("card_template.md")
 MARKER = "<!-- Written by training.card from config.json and metrics.json. Delete this line to keep changes made by hand. -->"
 CAPTIONS = {
-    figures.CURVES: ("Learning curves", "Loss and accuracy, epoch by epoch."),
+    figures.CURVES: ("Learning curves", "Loss and accuracy, epoch by epoch. Those of training are of augmented, perhaps mixed pictures, against smoothed targets."),
     figures.CONFUSION: ("Confusion matrix", "Each row is a true class; the numbers say, in %, what the model took it for."),
     figures.RELIABILITY: ("Reliability diagram", "How often an answer is right, by the probability it was given with."),
     figures.MISTAKES: ("Most confident mistakes", "The wrong answers the model was surest of."),

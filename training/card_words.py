@@ -107,6 +107,9 @@ def result_note(metrics: dict) -> str:
     """What kind of number the headline is."""
     if measured_kind(metrics) == "test":
         return MEASURED
+    known = metrics.get("dataset", {}).get("known_before")
+    if known == "learned":
+        return f"**An earlier run of this model had learned from pictures that this number was measured or chosen on**: it says little about new ones. {MEASURED}"
     if own := measured_split(metrics):
         return f"This is accuracy on split {code(own)}, **not test accuracy**: the dataset has no test split, or none was used. {MEASURED}"
     return (

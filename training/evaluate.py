@@ -9,7 +9,6 @@ Legend: M pictures, K classes of the model.
 import argparse
 import json
 import re
-import shlex
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +19,7 @@ from tqdm.auto import tqdm
 from training import command_line, report
 from training.data import encoded, labels_of, mixed
 from training.files import Files
-from training.lineage import KNOWN
+from training.lineage import KNOWN, is_named, runs_of
 from training.scores import scores
 from training.source import class_ids, find_columns, need_split, open_dataset
 from vit_demo.classifier import Classifier, load
@@ -81,14 +80,15 @@ def answers(classifier: Classifier, files: Files, ids: list[int], batch_size: in
 
 def learned_from(metrics: dict, dataset: str, dataset_config: str | None, split: str, fingerprint: str) -> str | None:
     """Of what a model with these metrics had this split to learn from, as far as they tell: folders of one name may hold other pictures."""
-    data, name = metrics.get("dataset"), report.source_name(dataset)
-    if not isinstance(data, dict):
-        return None
-    named = data.get("name") == name or f" --dataset {shlex.quote(name)} " in f"{metrics.get('command')} "  # a copy of a public one has that one's name
-    same_split = (data.get("config"), data.get("train_split")) == (dataset_config, split)
-    if data.get("fingerprint") == fingerprint or named and same_split and "/" in name:  # a Hub id, which no folder's name is
-        return "this data set"
-    return f"a data set of the same name ({name}), perhaps this one" if named and same_split else None
+    name, found = report.source_name(dataset), None
+    for run in runs_of(metrics):
+        data = run["dataset"]
+        named = is_named(run, dataset) and (data.get("config"), data.get("train_split")) == (dataset_config, split)
+        if data.get("fingerprint") == fingerprint or named and "/" in name:  # a Hub id, which no folder's name is
+            return "this data set"
+        if named:
+            found = f"a data set of the same name ({name}), perhaps this one"
+    return found
 
 
 def match_classes(names, labels, by_number: bool = False) -> tuple[torch.Tensor, str]:

@@ -10,7 +10,7 @@ import torch
 from training.card_words import duration
 from training.config import TrainConfig
 from training.outcome import snapshot_epochs
-from training.run import Run
+from training.run import Run, named_precision
 
 TRIALS = 4  # the first is slow: it starts everything
 
@@ -24,14 +24,19 @@ def plan(run: Run) -> list[str]:
     chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
     again = splits.held_out_part == "validation" and chosen_on  # they are told already
     measured_on = f", {len(splits.held_out)} {'test' if splits.held_out_part == 'test' else 'held out to measure on'}" if splits.held_out is not None and not again else ""
-    precision = accelerator.mixed_precision if accelerator.mixed_precision != "no" else "float32"
+    precision = named_precision(accelerator.mixed_precision)
     return [
         f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",
-        f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
+        f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures{left_over(run)}; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
         f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
         *config.to_the_end(),
         *too_few_snapshots(config),
     ]
+
+
+def left_over(run: Run) -> str:
+    over = len(run.splits.train) - run.steps_an_epoch * run.config.batch_size
+    return f" ({over} others each time are left over)" if over else ""
 
 
 def too_few_snapshots(config: TrainConfig) -> list[str]:

@@ -1,10 +1,12 @@
 """Where a run comes from: which weights it went on from, and which data set a folder really holds."""
 
+import shlex
 from pathlib import Path
 
 from training.report import read_metrics, source_name
 
-TOLD = ("command", "epochs", "best_epoch", "images_seen", "seconds", "device", "note")  # of each earlier run; the note is a person's, if any
+TOLD = ("command", "epochs", "best_epoch", "images_seen", "seconds", "device", "dataset", "note")  # of each earlier run; the note is a person's, if any
+LEARNED, SEEN = "learned", "seen without labels"  # what earlier runs did with pictures that a later one chooses or measures on
 # A folder may hold an exact copy of a public data set. The fingerprint of its test pictures (report.combined) says so.
 KNOWN = {"4e39b9ff0b1b5d55828807e860e7f001ebf4f4f5ce9cbfdedd28db992860f3c9": "uoft-cs/cifar10"}
 
@@ -19,6 +21,46 @@ def descent(model: str | None) -> dict:
     if "base_model" not in metrics or "command" not in metrics:
         return {"base_model": source_name(model), "earlier": []}
     return {"base_model": metrics["base_model"], "earlier": [*metrics.get("earlier", []), {name: metrics[name] for name in TOLD if name in metrics}]}
+
+
+def runs_of(metrics: dict) -> list[dict]:
+    """A model's own run and the earlier ones, as far as its metrics tell; a stranger's may be anything."""
+    earlier = metrics.get("earlier")
+    return [run for run in [*(earlier if isinstance(earlier, list) else []), metrics] if isinstance(run, dict) and isinstance(run.get("dataset"), dict)]
+
+
+def is_named(run: dict, dataset: str) -> bool:
+    """Whether it learned from a data set of that name: its own, or that of the public one which a folder is a copy of."""
+    name = source_name(dataset)
+    return run["dataset"].get("name") == name or f" --dataset {shlex.quote(name)} " in f"{run.get('command')} "
+
+
+def known_before(config, splits) -> str | None:
+    """LEARNED or SEEN, where the weights that a run begins with may know pictures of the training split that it chooses or measures
+    on: by an earlier run of ours that held out fewer of them. The same ones are held out by the same flags, whatever the seed."""
+    folder = Path(config.model or "")
+    metrics = read_metrics(folder) if config.model and folder.is_dir() else {}
+    chosen = 0 if splits.validation is None or splits.validation_split else len(splits.validation)
+    measured = splits.held_out_part == "held_out"
+    found = None
+    for run in runs_of(metrics) if chosen or measured else []:
+        data = run["dataset"]
+        apart = 0 if data.get("validation_split") else data.get("validation_images", 0)
+        if (is_named(run, config.dataset) and (data.get("config"), data.get("train_split")) == (config.dataset_config, config.train_split)
+                and (apart < chosen or measured and "held_out_images" not in data)):
+            if "training.pretrain" not in str(run.get("command")):
+                return LEARNED
+            found = SEEN
+    return found
+
+
+def about_known(known: str | None) -> list[str]:
+    """The line for whoever starts the run."""
+    if known is None:
+        return []
+    told = "learned from" if known == LEARNED else "saw, without labels,"
+    return [f"{'warning' if known == LEARNED else 'note'}: an earlier run of this model {told} pictures that this one chooses or measures on"
+            + (", so their accuracy says little: hold out as many from the start (--validation-images), or take another split" if known == LEARNED else "")]
 
 
 def dataset_name(source: str, test_fingerprint: str | None) -> str:

@@ -124,7 +124,7 @@ def pretrained_processor(source: str, base: ViTConfig) -> ViTImageProcessorPil:
         raw, _ = ViTImageProcessorPil.get_image_processor_dict(source)
     except OSError:
         raise UserError(f"{source} has no preprocessor_config.json: without it nobody knows how its pixels were normalised") from None
-    given = hub_model.read_processor(source, raw, base)
+    given = hub_model.read_processor(source, {name: value for name, value in raw.items() if name not in ("size", "crop_size")}, base)  # a run has its own size
     scale = 255 * given.rescale_factor if given.do_rescale else 255  # what is 1 here is that there
     mean, std = (torch.tensor(value if given.do_normalize else plain, dtype=torch.float64).expand(3) / scale
                  for value, plain in ((given.image_mean, 0.0), (given.image_std, 1.0)))

@@ -12,7 +12,7 @@ import torch
 from training import card, checkpoint, extras, figures, report
 from training.command_line import command
 from training.config import TrainConfig
-from training.lineage import dataset_name, descent
+from training.lineage import dataset_name, descent, known_before
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
@@ -133,6 +133,7 @@ def conditions(run) -> dict:
             "fingerprint": splits.train.fingerprint,
             **({f"{part}_images": len(splits.held_out), f"{part}_fingerprint": splits.held_out.fingerprint} if splits.held_out is not None else {}),
             **unreadable(splits),
+            **({"known_before": known} if (known := known_before(config, splits)) else {}),
         },
         "versions": report.versions(),
         "command": command(config, run.processor.size["height"]),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard
 
 from training import card_words, figures
@@ -41,8 +42,12 @@ def look_at_card(folder: Path, licence: str | None) -> tuple[bool, str]:
     """(whether the card that lies there was changed by hand, the line for when the Hub does not know the licence). Raises UserError
     where the licence given would not be heeded."""
     path = folder / README
-    there = path.read_text(encoding="utf-8") if path.is_file() else ""
-    own, by_hand = ModelCard(there, ignore_metadata_errors=True).data.license, bool(there) and MARKER not in there
+    there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    by_hand = bool(there) and MARKER not in there
+    try:
+        own = ModelCard(there, ignore_metadata_errors=True).data.license if there else None
+    except (ValueError, yaml.YAMLError):
+        raise UserError(f"the lines between --- at the top of {path} are no YAML table: correct them, or delete the file to have it written anew") from None
     if by_hand and licence not in (None, own):
         raise UserError(f"--license {licence} has no effect on a card that was changed by hand: write license: {licence} into {path}")
     remedy = f"write another into {path}" if by_hand else "give another with --license"

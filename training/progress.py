@@ -80,10 +80,16 @@ class Meter:
         self.progress.epoch_loss, self.progress.epoch_correct = self.sums()
         self.progress.epoch_steps = self.steps
 
+    def saved(self) -> None:
+        """What went by since the last step was no step."""
+        self.last = time.monotonic()
+
     def close(self) -> dict:
+        sums = self.sums()  # waits for a GPU's last step, which counts too
+        self.progress.seconds += time.monotonic() - self.last
         self.bar.close()
         self.progress.epoch_loss, self.progress.epoch_correct, self.progress.epoch_steps = 0.0, 0.0, 0
-        return self.means(*self.sums())
+        return self.means(*sums)
 
 
 def clock(seconds: float) -> str:

@@ -19,6 +19,7 @@ from training.augment import View
 from training.batches import Ahead, EpochBatches, made
 from training.config import TrainConfig
 from training.data import Splits
+from training.lineage import about_known, known_before
 from training.model import build
 from training.optim import WeightAverage, add_drop_path, add_patch_dropout, make_optimizers
 from training.progress import Progress
@@ -101,7 +102,7 @@ class Run:
         self.check_weights()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint, "order": self.splits.order, "rule": HOLD_OUT_RULE}
+            facts = {**vars(self.progress), "processes": self.accelerator.num_processes, "data": self.splits.train.fingerprint, "order": self.splits.order, "rule": HOLD_OUT_RULE, "precision": self.accelerator.mixed_precision}
             tensors = checkpoint.flatten(self.model, self.optimizers, self.average)
             checkpoint.save(self.output / "state", self.progress.step, tensors, facts)
         self.accelerator.wait_for_everyone()
@@ -116,13 +117,18 @@ class Run:
     def resume(self) -> None:
         """Go on from the newest complete state, bit for bit. Raises UserError when the data or the number of processes changed."""
         state = checkpoint.newest_complete(self.output / "state")
+        steps = self.accelerator.gather(torch.tensor([state_number(state)], device=self.accelerator.device)).tolist()
+        if len(set(steps)) > 1:
+            raise UserError(f"the processes find different states in {self.output}, of the steps {', '.join(map(str, steps))}: put --output on a disk that all of them share")
         if state is None:
             self.accelerator.print(f"no complete state in {self.output / 'state'}: starting from the beginning")
             return
         tensors, facts = checkpoint.load(state)
-        processes, (data, order, rule) = facts.pop("processes"), (facts.pop(name, None) for name in ("data", "order", "rule"))  # the last three: not in older states
+        processes, (data, order, rule, precision) = facts.pop("processes"), (facts.pop(name, None) for name in ("data", "order", "rule", "precision"))  # the last four: not in older states
         if processes != self.accelerator.num_processes:
             raise UserError(f"this run was started on {processes} process(es) and cannot go on exactly on {self.accelerator.num_processes}: launch it on {processes}")
+        if precision not in (None, self.accelerator.mixed_precision):
+            raise UserError(f"this run was started in {named_precision(precision)} and would go on in {named_precision(self.accelerator.mixed_precision)} here: go on where it was started, or start another --output")
         checkpoint.restore(tensors, self.model, self.optimizers, self.average)  # another command's state is told by its tensors, before its pictures
         if rule != HOLD_OUT_RULE and (data, order) != (self.splits.train.fingerprint, self.splits.order) and order is not None:
             raise UserError("this run was started by an earlier version, which held out other pictures to choose or measure on: finish it with that version, or start another --output")
@@ -144,6 +150,15 @@ class Run:
         if self.average is not None:
             self.average.swap()
         return {"validation_loss": result["loss"], "validation_accuracy": result["accuracy"]}
+
+
+def state_number(state: Path | None) -> int:
+    """Of the step that it was saved after; −1 for none."""
+    return int(state.name.split("-")[-1]) if state else -1
+
+
+def named_precision(mixed: str) -> str:
+    return "float32" if mixed == "no" else mixed
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
@@ -181,7 +196,7 @@ def start(config: TrainConfig, accelerator: Accelerator, splits: Splits, process
     optimizers = make_optimizers(model, config, fused=accelerator.device.type in ("cuda", "cpu"))
     average = WeightAverage(model, config.ema) if config.ema else None
     splits = (splits if config.ANSWERS else replace(splits, validation=None)).to(accelerator.device)
-    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said], Progress(), task)
+    return Run(config, accelerator, splits, Path(config.output), model, prepared, processor, optimizers, average, [*said, *splits.said, *about_known(known_before(config, splits))], Progress(), task)
 
 
 def is_compiled(accelerator: Accelerator) -> bool:

@@ -197,7 +197,7 @@ def is_declared(feature) -> bool:
 
 def need_labels(column: list) -> None:
     for row, label in enumerate(column):
-        if label is None:
+        if label is None or label != label:  # NaN
             raise UserError(f"row {row} has no label: remove such rows first")
 
 

@@ -128,6 +128,7 @@ def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
         if asked or config.save_every and progress.step % config.save_every == 0:
             meter.keep()
             run.save()
+            meter.saved()
         if asked:
             leave(run)
     end_epoch(run, epoch, meter.close())

@@ -148,6 +148,8 @@ def load(source: str | Path | None = None, *, revision: str | None = None, token
         return attempt(afresh=False)
     except Damaged as error:
         damage = error
+    except Unreachable as error:
+        raise error if token is False else Unreachable(f"{error}; there is no folder of that name here") from None
     try:
         return attempt(afresh=True)
     except Unreachable as error:

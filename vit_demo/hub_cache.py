@@ -22,14 +22,16 @@ def visitors_cache() -> Path:
 
 def kept_folder(address: Address, cache: Path) -> Path | None:
     """The folder of an earlier download, if all that a model needs is in it. Where a name leads is known from then; of files that
-    came by their commit alone, as a Space has them from its start, the latest stand for the name."""
+    came by their commit alone, as a Space has them from its start, the latest copy stands for the name."""
     config = try_to_load_from_cache(address.id, "config.json", cache_dir=cache, revision=address.revision)
     if isinstance(config, str):
         return whole(Path(config).parent, address.id)
-    if address.revision is not None:
+    there = cache / repo_folder_name(repo_id=address.id, repo_type="model")
+    refs = {str(ref.relative_to(there / "refs")): ref.read_text() for ref in (there / "refs").rglob("*") if ref.is_file()}
+    if address.revision is not None or "main" in refs:
         return None
-    snapshots = (cache / repo_folder_name(repo_id=address.id, repo_type="model") / "snapshots").glob("*")
-    return next((folder for folder in sorted(snapshots, key=lambda folder: folder.stat().st_mtime, reverse=True) if whole(folder, address.id)), None)
+    unnamed = (folder for folder in (there / "snapshots").glob("*") if folder.is_dir() and folder.name not in refs.values())  # a branch's copy is another model
+    return next((folder for folder in sorted(unnamed, key=lambda folder: folder.stat().st_mtime, reverse=True) if whole(folder, address.id)), None)
 
 
 def whole(folder: Path, name: str) -> Path | None:

@@ -26,10 +26,7 @@ def explain(error: Exception, address: Address, token: str | bool | None) -> Use
     for cause in chain:
         if found := _reason(cause, address, visitor=token is False):
             return found
-    away = f"the Hub could not be reached ({type(chain[-1]).__name__})"
-    if token is False:
-        return Unreachable(f"{address.id}: {away}; try again later")
-    return Unreachable(f"{address.id}: there is no such folder here, and {away}; check the name or the network")
+    return Unreachable(f"{address.id}: the Hub could not be reached ({type(chain[-1]).__name__}); check the network")
 
 
 def damaged_there(name: str) -> UserError:

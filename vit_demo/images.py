@@ -1,5 +1,6 @@
 """An upload -> an upright RGB picture, or a refusal that says what to do."""
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -17,7 +18,8 @@ MOST_PIXELS = 25_000_000  # of a file that is decoded whole, which takes up to 1
 MOST_SCANS = 100  # of a JPEG that comes sharper and sharper: each is a pass over all of it, and a file may hold 100,000
 MOST_OF_JPEG = 52_000_000  # decoded at half its sides; one that is sent in several scans takes 7 bytes a pixel all the same: 360 MB
 BYTES_A_PIXEL = 4  # a file of more is no picture, even without compression
-START_OF_SCAN = b"\xff\xda"  # compressed data never hold these two bytes
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a JPEG; in compressed data there is none
+START_OF_SCAN, END = b"\xff\xda", b"\xff\xd9"
 # What Pillow's readers raise for files that are cut short, scrambled or made to hurt.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
           NotImplementedError, struct.error, zlib.error)
@@ -59,7 +61,7 @@ def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
         if size > most:
             raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {most / 1e6:.0f} MB: make it smaller")
         image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-        if isinstance(image, JpegImageFile) and (source if isinstance(source, bytes) else Path(source).read_bytes()).count(START_OF_SCAN) > MOST_SCANS:
+        if isinstance(image, JpegImageFile) and _scans(source if isinstance(source, bytes) else Path(source).read_bytes()) > MOST_SCANS:
             raise UserError("this JPEG is built of too many layers to be read in time; save it again")
         return image
     except UserError:
@@ -73,6 +75,15 @@ def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
         raise UserError(UNREADABLE) from error
     except BROKEN as error:
         raise _broken(error) from error
+
+
+def _scans(jpeg: bytes) -> int:
+    """Up to the picture's end: telephones append films."""
+    found, at = 0, 2
+    while (marker := MARKER.search(jpeg, at)) and marker[0] != END:
+        found += marker[0] == START_OF_SCAN
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")  # over what the segment says, which may hold anything
+    return found
 
 
 def _broken(error: Exception) -> UserError:

@@ -151,6 +151,8 @@ class Models:
                 if wait is None:
                     problem = str(error)
                 else:
+                    if wait == AGAIN[0]:
+                        logging.getLogger(__name__).warning("%s; it is asked for again, and the bundled model answers meanwhile", error)
                     loading.say(f"{str(error).removeprefix(f'{loading.source}: ')}; it is asked for again in {wait} s")
                     time.sleep(wait)
             except UserError as error:

@@ -19,8 +19,8 @@ from vit_demo.trace import TraceCache
 
 WEB = Path(__file__).parent / "web"
 TITLE = "ViT Demo: walk your own picture through a Vision Transformer"
-INTRO = ("A Vision Transformer (ViT) names what a picture shows. Follow one picture through it, step by step: every number here is "
-         "computed from it, now.")
+INTRO = ("A Vision Transformer (ViT) names what a picture shows. Follow one picture through it, step by step, in numbers that "
+         "are computed from it now.")
 FONTS = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}  # nothing is fetched
 KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/16 at 224 px takes about 30 MB
 SESSIONS = 200  # of visitors that are remembered, each with the file they gave; one who comes back later begins anew
@@ -121,7 +121,7 @@ def build_page(models: Models) -> gr.Blocks:
         yield signed | last  # now the browser can stop it
         try:
             if not answers_still(visit):
-                raise UserError("the model that answered here had to make room for other visitors': choose a chapter above, or load it again")
+                raise UserError("this page is no longer up to date, since another model answers now: choose a chapter above")
             seen = look(visit)
             asked = questions.read(seen, visit.chapter, {name: value for name, value in question.items() if name not in signed})
             for bit in CHAPTERS[visit.chapter - 1].answer(seen, asked):
@@ -156,7 +156,7 @@ def build_page(models: Models) -> gr.Blocks:
         """While the wanted model is on its way, or the Hub is asked for a newer one: say so; when another answers, show it."""
         wanted, held = models.wanted, models.held(visit.source)
         clock = gr.Timer(active=bool(wanted and not wanted.done.is_set() or held and held.asking))
-        if not answers_still(visit):
+        if visit.shown and not answers_still(visit):
             return *show(visit), clock
         return *(gr.skip(),) * 4, side.answering(models, visit), clock
 

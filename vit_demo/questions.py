@@ -51,7 +51,7 @@ def list_of(check: Check) -> Check:
         found = [check.read(look, value) for value in values]
         return None if None in found else found
 
-    return Check(checked, lambda look: f"a list, each of it {check.says(look)}")
+    return Check(checked, lambda look: f"a list, in it {check.says(look)} each time")
 
 
 def head_of(look: Look, value: object) -> object:
@@ -69,7 +69,7 @@ a_class = Check(lambda look, value: numbered(look.classifier.labels, value), nam
 another_class = Check(lambda look, value: -1 if value == -1 else numbered(look.classifier.labels, value), lambda look: f"{named(look)}, or -1 for any other")
 a_size = Check(lambda look, value: value if is_whole(value) and value in resize.sizes(look) else None,
                lambda look: f"one of {', '.join(map(str, resize.sizes(look))) or 'none'}")
-a_head = Check(head_of, lambda look: f"a layer and a head, from 0 to {layers(look) - 1} and to {look.config.num_attention_heads - 1}")
+a_head = Check(head_of, lambda look: f"[layer, head], a layer from 0 to {layers(look) - 1} and a head from 0 to {look.config.num_attention_heads - 1}")
 a_patch = between(0, lambda look: len(look.trace.patches) - 1)
 
 # chapter -> what -> its further words. The first is meant where none is named.

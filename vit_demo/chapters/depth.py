@@ -54,7 +54,7 @@ with torch.no_grad():
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
             "norms": {"CLS": lengths[:, 0].tolist(), "patches": lengths[:, 1:].mean(1).tolist()},
             "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},
-            **cosines(look, len(leads) - 1), "block": opened, "written": written,
+            **cosines(look, half), "block": opened, "written": written,
         },
         "also": [block.inside_check(look, half, 0, opened["strips"][2]["length"]), block.written_check(look, written["MLP"][-1])],
         "check": {"code": snippet(look, body), "value": cls[half, best].item(),
@@ -65,7 +65,7 @@ with torch.no_grad():
 def settled(look: Look, decided: int, sure: list[float]) -> str:
     """From which layer on the class token says the answer, how surely, and which layer makes it sure: `sure` is told after 0, 1 … layers."""
     label = look.label(look.ranked[0])
-    said = f"after layer {mono(decided)} it says {label}, {mono(percent(sure[decided]))}, and keeps to it" if decided else f"it keeps saying {label}"
+    said = f"after layer {mono(decided)} it says {label}, {mono(percent(sure[decided]))}{', and keeps to it' if decided < len(sure) - 1 else ''}" if decided else f"it keeps saying {label}"
     layer = max(range(1, len(sure)), key=lambda layer: sure[layer] - sure[layer - 1])
     if sure[layer] <= sure[layer - 1]:
         return f"{said}; in the end with {mono(percent(sure[-1]))}."

@@ -9,7 +9,7 @@ TITLE = "What does a patch say to the model?"
 SENT_WEIGHTS = 65_536  # numbers of the filters that travel; further dimensions are not shown one by one
 COMPONENTS = 28
 FIRST = 8  # of them, as many as there are, whose share is told
-NOISE = 1.3  # times as even as noise: below that, filters are told to look like it
+TIDY = 0.07  # of what noise lacks of plain colours and slopes: filters that have less of it are told to look like noise
 
 
 def station(classifier) -> str:
@@ -46,7 +46,7 @@ answer = torch.nn.functional.conv2d(pixels, layer.weight, layer.bias, stride={lo
     return {
         "story": story, "view": "projection",
         "equation": f"z{live('index', kind='w')} = Σ w·x + b = {live('terms', kind='')} + {live('bias')} = {live('result')}",
-        "attempt": "walk through the filters with the slider. " + asked(even.mean().item() > NOISE * chance, width, inputs)
+        "attempt": "walk through the filters with the slider. " + asked(even.mean().item() >= chance + TIDY * (1 - chance) - 1e-6, width, inputs)
                    + (f" The first {len(first)} components hold {percent(first.sum().item())} of what all {width} filters can tell apart."
                       if len(first) > 1 else ""),
         "data": {
@@ -67,7 +67,7 @@ def asked(tidy: bool, width: int, inputs: int) -> str:
     """What to look for among the filters, where there is something to be seen."""
     if tidy:
         return "Which ones look for colour, which for edges?"
-    return ("Most look like noise: nothing made them tidy. " + (f"It does no harm, since {width} answers to however odd questions still tell "
+    return ("Most look like noise: nothing made them tidy. " + (f"It does no harm: however odd the questions, {width} answers still tell "
             f"all {inputs} numbers of a patch. " if width >= inputs else "") + "In the film of chapter 9 you can watch filters form.")
 
 

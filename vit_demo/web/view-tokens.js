@@ -41,15 +41,15 @@ vit.views.tokens = (card, data, frame) => {
     image.onload = () => paint([...Array(count).keys()]);
     image.src = data.src;
     const out = h("div", { class: "result", "aria-live": "polite" }, h("p", {}, `In order: ${data.best}, ${percent(data.confidence)}.`));
-    const heard = ({ order, positions: how, top: best, was, largest, curve, progress }) => {
+    const heard = ({ order, positions: how, top: best, was, largest, curve, progress }, shuffled) => {
       if (curve) return chart(curve, progress);
       paint(order);
       const same = largest < 0.001;
       out.replaceChildren(h("p", {}, { stay: "The patches moved, the positions stayed: ", move: "Patches and positions moved together: ", zero: "No positions at all: " }[how],
-        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.${how !== "move" && was > data.confidence / 2 ? " This one it knows by its pieces alone, nearly: try another sample." : ""}`),
+        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.${(how === "zero" || how === "stay" && shuffled === 1) && was > data.confidence / 2 ? " This one it knows by its pieces alone, nearly: try another picture." : ""}`),
         h("p", { class: "quiet mono" }, `largest change of a logit: ${same ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
     };
-    const ask = (how) => frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, heard);
+    const ask = (how) => { const asked = share; frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, (reply) => heard(reply, asked)); };
     const button = (text, how) => h("button", { type: "button", class: "do", "data-how": how, onclick: () => ask(how) }, text);
     const plot = h("div", { class: "plot" });
     const chart = (points, progress) => plot.replaceChildren(vit.lines({ x: data.shares, shares: true, top: 1, unit: `share of the patches shuffled (up: p(${data.best}); points: the mean of 4 shuffles, pale bars: from the lowest to the highest)`, series: [{ name: data.best, points }], progress }));
