@@ -3,10 +3,14 @@
 import argparse
 import os
 import sys
+import tempfile
 from functools import partial
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: no request leaves this machine
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+for name in ("NO_PROXY", "no_proxy"):  # Gradio asks its own page whether it is there
+    os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(tempfile.gettempdir(), f"vit-demo-{getattr(os, 'getuid', str)()}"))  # of each user their own
 os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # models come over plain HTTP, which can be stopped at any byte
 
 

@@ -1,10 +1,13 @@
 """States on disk: whole or not there, the newest complete one wins."""
 
+import errno
 import hashlib
 import json
+import os
 import resource
 import shutil
 import signal
+import stat
 from collections import namedtuple
 
 import pytest
@@ -168,3 +171,35 @@ def test_everything_the_next_step_depends_on_is_in_the_state(tmp_path, optimizer
     steps(second, 3, 6)
     assert same(checkpoint.flatten(*whole), checkpoint.flatten(*second))
     assert {name.split(".")[0] for name in checkpoint.flatten(*whole)} == {"model", "optimizer", "average"}
+
+
+@pytest.mark.parametrize("number, kept", [(errno.EINVAL, True), (errno.ENOTSUP, True), (errno.EIO, False)])
+def test_a_disk_that_cannot_sync_folders_keeps_states_all_the_same(tmp_path, monkeypatch, number, kept):
+    """Shared disks of some kinds; an error of the disk itself is told."""
+    fsync = os.fsync
+
+    def unable(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", unable)
+    if kept:
+        assert checkpoint.load(checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {}))[0]["a"].tolist() == [1, 1]
+    else:
+        with pytest.raises(UserError, match="cannot save the state: "):
+            checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {})
+
+
+def test_files_are_synced_through_a_handle_that_may_write(tmp_path, monkeypatch):
+    """As Windows wants it."""
+    opened, open_ = [], os.open
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setattr(os, "open", lambda path, flags: opened.append(flags) or open_(path, flags))
+    checkpoint.sync(tmp_path / "file")
+    assert opened == [os.O_RDWR]
+
+
+def test_who_may_read_a_states_manifest_may_read_its_tensors(tmp_path):
+    state = checkpoint.save(tmp_path, 1, {"a": torch.ones(2)}, {})
+    assert len({path.stat().st_mode for path in state.iterdir()}) == 1

@@ -125,3 +125,13 @@ def test_the_bundled_model_opens():
 def test_real_vit_tiny_opens(noise):
     tiny = load(Path(os.environ["VIT_DEMO_DATA"]) / "vit-tiny")
     assert len(tiny.labels) == 200 and tiny.pixel_values(noise[:1]).shape == (1, 3, 224, 224)
+
+
+def test_weights_that_cannot_be_read_are_one_line(folder, monkeypatch):
+    """Another user's, or gone while other models made room."""
+    def gone(*given, **more):
+        raise FileNotFoundError("/secret/model.safetensors")
+
+    monkeypatch.setattr("vit_demo.classifier.ViTForImageClassification.from_pretrained", gone)
+    with pytest.raises(UserError, match="^tiny: its weights cannot be read; check the permissions of its files$"):
+        load(folder)

@@ -37,6 +37,7 @@ def test_the_folder_is_a_whole_model(finished):
                      "extras.json", "extras.safetensors", "curves.png", "confusion.png", "reliability.png", "mistakes.png"} - missing_sheet(finished)
     everything = [path for path in finished.rglob("*") if path.is_file()]
     assert {path.suffix for path in everything} <= {".json", ".safetensors", ".md", ".yaml", ".png"}  # no pickle anywhere
+    assert len({(finished / name).stat().st_mode for name in ("config.json", "model.safetensors")}) == 1  # whoever may read one may read the other
     config = (finished / "config.json").read_text()
     assert "LABEL_0" not in config and json.loads(config)["id2label"] == {"0": "red", "1": "green", "2": "blue"}
     assert json.loads(config)["label2id"] == {"red": 0, "green": 1, "blue": 2}

@@ -3,13 +3,15 @@
 A state is a folder `step-00001234` under `<output>/state`. Whatever interrupts a save, the newest complete one loads.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -24,11 +26,33 @@ NAME = re.compile(r"step-(\d{8})")
 
 
 def sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    """Until it is on the disk. Windows syncs files alone, through a handle that may write, and some shared disks know nothing of folders."""
+    if path.is_dir():
+        if os.name == "nt":
+            return
+        kept = suppress_errno(errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+        handle = os.open(path, os.O_RDONLY)
+    else:
+        kept, handle = nullcontext(), os.open(path, os.O_RDWR)
     try:
-        os.fsync(handle)
+        with kept:
+            os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def suppress_errno(*numbers: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in numbers:
+            raise
+
+
+def readable_as(file: Path, like: Path) -> None:
+    """safetensors lets its owner alone read what it writes; others may read it where they may read its neighbour."""
+    file.chmod(stat.S_IMODE(like.stat().st_mode))
 
 
 def size(tensors: dict[str, torch.Tensor]) -> int:
@@ -79,6 +103,7 @@ def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
         sync(path)
         manifest.write_text(json.dumps({"step": step, "files": {TENSORS: digest(path)}, "facts": facts}, indent=1))
+        readable_as(path, manifest)
         sync(manifest)
         sync(aside)
         shutil.rmtree(final, ignore_errors=True)  # only ever an incomplete one

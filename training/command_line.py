@@ -126,6 +126,8 @@ def command(config: TrainConfig, image_size: int) -> str:
 def cli(main: Callable, stopped: str = "stopped") -> None:
     """A command from its start to its exit status: a UserError is one line and 2, Ctrl-C is `stopped` and 130, and so is SIGTERM,
     by which a job is ended. Of several processes the first one answers; the others may wait where no handler runs."""
+    for stream in filter(lambda stream: hasattr(stream, "reconfigure"), (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # a class may be called what a console cannot write
     previous = signal.signal(signal.SIGTERM, interrupted) if int(os.environ.get("RANK", 0)) == 0 else signal.getsignal(signal.SIGTERM)
     try:
         main()

@@ -80,7 +80,7 @@ class Files:
         for pixels in loader:
             if isinstance(pixels, UserError):
                 raise pixels
-            yield pixels.to(self.device, non_blocking=True)
+            yield pixels.to(self.device, non_blocking=self.device.type == "cuda")  # elsewhere it would be read after it is gone
 
     def __getitems__(self, numbers: list[int]) -> torch.Tensor | UserError:
         """What a worker makes of one request; an error travels as a value, so that its line arrives unchanged."""
@@ -93,7 +93,7 @@ class Files:
 def leave_signals_alone(worker: int) -> None:
     """Ctrl-C is for the run: a worker that took over its handlers would answer too, and not end when it is told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a job's end is told to all of its processes; the run still needs this one for its step
 
 
 def as_it_is(pixels):

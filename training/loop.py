@@ -34,7 +34,7 @@ class Watched:
 
     def __init__(self, step: Step):
         self.step, self.arrived = step, torch.cuda.Event() if step.loss.is_cuda else None
-        self.loss = step.loss.to("cpu", non_blocking=True)
+        self.loss = step.loss.to("cpu", non_blocking=step.loss.is_cuda)
         if self.arrived:
             self.arrived.record()
 

@@ -32,6 +32,7 @@ def write_weights(folder: Path, model, weights: dict[str, torch.Tensor], process
     plain.load_state_dict(weights)
     with moved_into(folder, checkpoint.size(weights)) as aside:
         plain.to(next(iter(weights.values())).dtype).save_pretrained(aside)
+        checkpoint.readable_as(aside / "model.safetensors", aside / "config.json")
         if processor is not None:
             processor.save_pretrained(aside)
 

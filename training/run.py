@@ -1,6 +1,7 @@
 """One training run: all that belongs together while it goes on, and how it is saved, resumed, validated."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import DistributedType, DynamoBackend, InitProcessGroupKwargs, LoggerType, TorchDynamoPlugin, parse_flag_from_env
+from torch.utils._triton import has_triton
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -161,11 +163,16 @@ def named_precision(mixed: str) -> str:
     return "float32" if mixed == "no" else mixed
 
 
+def can_compile() -> bool:
+    """What compiles for a GPU needs Triton, which Windows does not have, and a C compiler, which slim images do not have."""
+    return has_triton() and any(map(shutil.which, filter(None, (os.environ.get("CC"), "cc", "gcc", "clang"))))
+
+
 def make_accelerator(config: TrainConfig) -> Accelerator:
     """accelerate owns device, precision, compilation and launch. On a GPU: bf16 and compiled; on a CPU: float32."""
     cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda and torch.cuda.is_bf16_supported())
-    compiled = config.compile == "yes" or (config.compile == "auto" and cuda)
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and cuda and torch.cuda.is_bf16_supported(including_emulation=False))
+    compiled = config.compile == "yes" or (config.compile == "auto" and cuda and can_compile())
     if cuda:
         torch.set_float32_matmul_precision("high")
     if config.tracker and LoggerType(config.tracker) not in get_available_trackers():

@@ -5,6 +5,7 @@
 
 import os
 import shlex
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -166,7 +167,8 @@ def resume_command(run: Run) -> str:
     """For a shell; over several machines each one's launch command holds what only its user knows."""
     processes = run.accelerator.num_processes
     machines = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    words = shlex.join(["-m", run.config.MODULE, "--output", run.config.output, "--resume"])
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    words = join(["-m", run.config.MODULE, "--output", run.config.output, "--resume"])
     if processes == 1:
         return f"python {words}"
     if machines > 1:

@@ -14,7 +14,7 @@ LIMIT = 2**63  # of the whole numbers that torch takes; infinity is above it too
 def read_yaml(path: Path, kind: type) -> dict:
     """Lines of `name: value` -> checked settings of the dataclass `kind`; unknown names are refused."""
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no Unicode, a 13th month, thousands of digits
         raise UserError(f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or 'it is not YAML'}") from None
     if not isinstance(values, dict):

@@ -191,6 +191,8 @@ def read_folder(folder: Path, name: str, revision: str | None = None, limits: Li
             use_safetensors=True, local_files_only=True, output_loading_info=True)
     except SafetensorError:
         raise Damaged(f"{name}: its weights are damaged or incomplete; download or save them again") from None
+    except OSError:  # gone while other models made room, or not for this user to read
+        raise Damaged(f"{name}: its weights cannot be read; check the permissions of its files") from None
     except RuntimeError:  # what the library raises for a tensor of another shape
         raise UserError(f"{name}: its weights have other shapes than its config.json says; save the model "
                         "again") from None

@@ -60,7 +60,7 @@ def _reason(error: Exception, address: Address, visitor: bool) -> UserError | No
         return late(name)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{name}: the disk is full; make room where the Hub's files are kept, or set HF_HOME")
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) or isinstance(error, RuntimeError) and "home directory" in str(error):
         return UserError(f"{name}: the Hub's files cannot be kept here, writing is forbidden; set HF_HOME to another folder")
     return None
 
