@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import CHROMIUM, bars, choose, expected_bars, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, bars, choose, expected_bars, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from vit_demo.images import open_picture
 from vit_demo.page import INTRO
 from vit_demo.samples import SAMPLES
@@ -23,6 +23,10 @@ def test_a_clicked_sample_is_classified(page, folder, sample):
     assert bars(page) == expected_bars(folder, Image.open(SAMPLES[sample][0]))
     right = bars(page)[0][0] == SAMPLES[sample][2]
     assert ("The model is right" if right else "The model is wrong") in page.inner_text(".answer")
+    button = page.locator(f"[data-sample='{sample}']")
+    assert button.inner_text() == "✓✗"[not right] and button.get_attribute("aria-label").endswith(f"the model is {'right' if right else 'wrong'}")
+    shares = plain(folder, Image.open(SAMPLES[sample][0]))[1].topk(5).values
+    assert page.eval_on_selector_all(".bars .bar i", "bars => bars.map(bar => parseFloat(bar.style.width))") == pytest.approx([max(0.5, 100 * share) for share in shares.tolist()], abs=0.01)
 
 
 def test_the_answer_stands_where_a_change_of_it_is_read_aloud(page):
@@ -269,3 +273,15 @@ def test_charts_tell_shares_from_numbers(page):
     drawn = """shares => [...vit.lines({ x: [0, 1], top: 1, unit: "", format: vit.tick, shares, series: [{ name: "", points: [0, 1] }] }).querySelectorAll("text")].map(t => t.textContent)"""
     assert [text for text in page.evaluate(drawn, True) if "%" in text] == ["0\xa0%", "25\xa0%", "50\xa0%", "75\xa0%", "100\xa0%"]
     assert page.evaluate(drawn, False)[-2:] == ["0", "1"]
+
+
+def test_lines_of_a_chart_rise_with_their_numbers_and_end_beside_their_own_names(page):
+    lines, names, spreads = page.evaluate("""() => { const chart = vit.lines({ x: [0, 1, 2], top: 1, unit: "", series: [
+            { name: "falls", points: [0.9, 0.5, 0.1] }, { name: "rises", points: [{ mean: 0.2, low: 0.1, high: 0.4 }, { mean: 0.5, low: 0.5, high: 0.5 }, { mean: 0.8, low: 0.6, high: 1 }] }] });
+        const all = (part, ...of) => [...chart.querySelectorAll(part)].map(node => of.map(name => +node.getAttribute(name)));
+        return [all("circle", "cx", "cy"), Object.fromEntries([...chart.querySelectorAll(".line text")].map(text => [text.textContent, +text.getAttribute("y")])), all(".spread", "y1", "y2")]; }""")
+    bottom, height = 112, 104
+    assert [y for _, y in lines] == pytest.approx([bottom - height * value for value in (0.9, 0.5, 0.1, 0.2, 0.5, 0.8)])
+    assert lines[0][0] < lines[1][0] < lines[2][0] and lines[0][0] + lines[2][0] == pytest.approx(2 * lines[1][0])
+    assert names == pytest.approx({"falls": lines[2][1] + 4, "rises": lines[5][1] + 4}, abs=12)
+    assert spreads == [pytest.approx([bottom - height * low, bottom - height * high]) for low, high in ((0.1, 0.4), (0.5, 0.5), (0.6, 1))]

@@ -111,6 +111,8 @@ def test_the_address_shows_the_same_again(page, open_page):
 def test_the_bank_is_pulled_to_what_stands_beside_it(page):
     go(page, 5)
     river, money, bank = torch.tensor([[2, 0.2], [0.2, 2], [1, 1]])
+    places = page.eval_on_selector_all(".bank .word:has(text:not(:empty))", "all => Object.fromEntries(all.map(word => [word.textContent, ['cx', 'cy'].map(name => +word.querySelector('circle').getAttribute(name))]))")
+    assert places["money"][0] < places["bank"][0] < places["river"][0] and places["money"][1] < places["bank"][1] < places["river"][1]  # water to the right, money up
     for sentence, other, name in (("money in the bank", money, "money"), ("the river bank", river, "river")):
         page.click(f".opening button:has-text('{sentence}')")
         weights = (torch.stack([other, bank]) @ bank / 2 ** 0.5).softmax(0)
@@ -140,6 +142,7 @@ def test_a_head_that_looks_at_the_class_token_alone_says_so(open_page, to_cls_al
     assert "looks most at none of them: with < 0.1 % of its attention in layer 1, head 1. The class token gets 100 %." in page.inner_text(".chapter").replace("\xa0", " ")
     patch = int(re.match(r"patch (\d+)", page.inner_text(".side .caption")).group(1))
     assert f"patch {patch} → CLS: 100 %" in page.inner_text(".card").replace("\xa0", " ") and page.inner_text("[data-live=weight]") == "100\xa0%"
+    assert page.inner_text(".card .scale >> nth=0").split("\n") == ["0", "weight of one patch", "0\xa0%"]  # of the patches, as that line says
     legend = "each small grid is as blue as its own strongest patch"
     assert f"{legend}; an empty one gives all but a trace of its weight to the class token" in page.inner_text(".card")
     page.click("[data-layer='1'][data-head='0']")

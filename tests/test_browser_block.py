@@ -1,5 +1,7 @@
 """Chapter 6 in a real browser, below: the strips of one layer follow layer and token, and equal a recomputation."""
 
+import re
+
 import pytest
 import torch
 from PIL import Image
@@ -61,6 +63,15 @@ def test_strips_and_words_are_those_of_the_layer_and_token(block, folder):
     assert f"{number(hidden[1, 0].norm().item())} long" in block.inner_text(".inside [aria-live]")
     assert block.inner_text("[data-live=leaving]").endswith(f"= {number(hidden[2, 0, 0].item(), 3)}")
     assert "2 of 3" in block.inner_text(".card > .slider")  # both sliders are one
+    with torch.no_grad():
+        layer = model.vit.layers[1]
+        added = layer.attention(layer.layernorm_before(hidden[1:2]), None)[0][0, 0]
+    assert block.text_content(".chapter > .check p >> nth=1") == f"The length of what attention adds to CLS in layer 2: {number(added.norm().item())}."
+    attention = added[0].item()
+    between = hidden[1, 0, 0].item() + attention
+    for name, before, added, after in (("between", hidden[1, 0, 0].item(), attention, between), ("leaving", between, hidden[2, 0, 0].item() - between, hidden[2, 0, 0].item())):
+        told = block.inner_text(f"[data-live={name}]").replace("−", "-")
+        assert [float(part) for part in re.findall(r"-?[\d.]+", told)] == pytest.approx([before, added, after], abs=0.0011), told
     block.click(".inside [role=radio]:text-is('the chosen patch')")
     settled(block, "patch 9 in layer 2")
 
@@ -85,9 +96,23 @@ def test_pointing_asks_the_server_for_nothing(block):
     block.mouse.move(5, 5)
 
 
-def test_who_wrote_the_logit_sums_to_it(block):
+def test_who_wrote_the_logit_sums_to_it(block, folder):
     cells = [float(text.replace("−", "-")) for text in block.locator(".written td.mono").all_inner_texts()]
     assert len(cells) == 9 and sum(cells[:-1]) == pytest.approx(cells[-1], abs=0.04)
     scaled = block.eval_on_selector_all(".written i", "bars => bars.map(bar => parseFloat(bar.style.width) * (bar.className ? -1 : 1))")
     peak = max(map(abs, cells[:-1]))
     assert scaled == pytest.approx([50 * cell / peak for cell in cells[:-1]], abs=1)
+    model = ViTForImageClassification.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
+    inputs, norm = ViTImageProcessorPil.from_pretrained(folder)(Image.open(SAMPLES[6][0]), return_tensors="pt"), model.vit.layernorm
+    with torch.no_grad():
+        output = model(**inputs, output_hidden_states=True)
+        written = [output.hidden_states[0]]
+        for layer, entering in zip(model.vit.layers, output.hidden_states, strict=False):
+            written.append(layer.attention(layer.layernorm_before(entering), None)[0])
+            written.append(layer.mlp(layer.layernorm_after(entering + written[-1])))
+        spread, row = (output.hidden_states[-1][0, 0].var(correction=0) + norm.eps).sqrt(), model.classifier.weight[output.logits[0].argmax()]
+        gave = [((part[0, 0] - part[0, 0].mean()) / spread * norm.weight @ row).item() for part in written]
+    assert cells[:-2] == pytest.approx(gave, abs=0.0051)  # the embedding, then attention and MLP of each layer in turn
+    assert block.locator(".written tbody th").all_inner_texts() == ["embedding", "layer 1", "layer 2", "layer 3", "biases", "all together"]
+    sides = block.eval_on_selector_all(".written i", "bars => bars.map(bar => bar.getBoundingClientRect().left >= bar.parentNode.getBoundingClientRect().left + bar.parentNode.offsetWidth / 2 - 1)")
+    assert sides == [cell >= 0 for cell in cells[:-1]]

@@ -62,6 +62,20 @@ def test_a_place_pointed_at_among_the_position_maps_is_shown_large(page, folder)
 
 
 @pytest.mark.parametrize("sent_whole", [tokens.SENT_WHOLE, 0])  # all cosines, or the vectors alone
+def test_the_large_map_of_a_place_is_its_own_and_marks_it(open_page, address, folder, monkeypatch, sent_whole):
+    monkeypatch.setattr(tokens, "SENT_WHOLE", sent_whole)
+    positions = ViTForImageClassification.from_pretrained(folder).vit.embeddings.position_embeddings[0, 1:].detach()
+    positions = positions - positions.mean(dim=0)
+    cosines = torch.cosine_similarity(positions, positions[29], dim=-1)
+    page = open_page(f"{address}/?chapter=4&patch=29&sample={5 if sent_whole else 7}")  # row 3, column 5; of another sample, so that it is made anew
+    assert page.locator(".mosaic").count() == bool(sent_whole)
+    assert page.inner_text(".marked-map ~ figcaption >> nth=0") == f"beside {number(cosines[30].item())} · above or below {number(cosines[37].item())} · far corner {number(cosines[56].item())}"
+    mark, whole = (page.locator(f".marked-map {part} >> nth=0").bounding_box() for part in (".mark", "canvas"))
+    assert [(mark["x"] + mark["width"] / 2 - whole["x"]) / whole["width"], (mark["y"] + mark["height"] / 2 - whole["y"]) / whole["height"]] == pytest.approx([5.5 / 8, 3.5 / 8], abs=0.02)
+    page.close()
+
+
+@pytest.mark.parametrize("sent_whole", [tokens.SENT_WHOLE, 0])
 def test_places_of_which_nothing_is_left_are_like_none(open_page, tmp_path, monkeypatch, sent_whole):
     monkeypatch.setattr(tokens, "SENT_WHOLE", sent_whole)
     model = ViTForImageClassification.from_pretrained(save_model(tmp_path / "model"))
@@ -201,12 +215,13 @@ def test_each_chapters_number_is_what_its_snippet_gives(open_page, tmp_path, mon
             if chapter == 6:
                 page.wait_for_function("!vit.frame.line.busy")
             told = page.inner_text(".chapter") + " ".join(page.eval_on_selector_all(".chapter svg", "charts => charts.map(chart => chart.ariaLabel)"))
-            for code in page.eval_on_selector_all(".chapter > .check code", "nodes => nodes.map(node => node.textContent)"):
+            for code, says in page.eval_on_selector_all(".chapter > .check .code", "nodes => nodes.map(node => [node.querySelector('code').textContent, node.previousElementSibling.textContent])"):
                 space = {}
                 exec(code, space)
                 answer = space["answer"]
                 shown = {whole(round(answer))} if answer > 1000 else {number(answer), number(answer, 3)} | ({percent(answer)} if 0 < answer < 1 else set())
-                assert any(re.search(rf"(?<![\d.,−]){re.escape(text)}(?![\d.,]\d)", told) for text in shown), (chapter, shown)
+                for words in (told, says) if ": " in says else (told,):  # some say only which number it is
+                    assert any(re.search(rf"(?<![\d.,−]){re.escape(text)}(?![\d.,]\d)", words) for text in shown), (chapter, shown, words)
         page.close()
 
 

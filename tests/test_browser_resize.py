@@ -71,6 +71,8 @@ def test_pointing_asks_the_server_for_nothing_and_a_click_for_one_thing(resized,
         for share in (0.1, 0.5, 0.9):
             resized.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
     assert resized.inner_text(".resized figcaption >> nth=1") == f"to row 14, column 14: {number(cosines(folder, 16, 51)[14, 14].item())}"
+    resized.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.9 * box["height"])
+    assert resized.inner_text(".resized figcaption >> nth=1") == f"to row 14, column 3: {number(cosines(folder, 16, 51)[14, 3].item())}"
     resized.wait_for_timeout(300)
     assert asked == []
     resized.locator(".side .picture").scroll_into_view_if_needed()
