@@ -103,9 +103,10 @@ def test_a_piece_of_the_picture_lies_where_its_key_does(head, attention, project
     head.wait_for_function("!vit.frame.line.busy")
     head.wait_for_selector(".plane + .caption:has-text('looks most at')")
     assert f"They hold {percent(shown.explained.sum().item())} of what the 16 numbers" in head.inner_text(".stage")
-    drawn = head.evaluate("""() => { const pen = CanvasRenderingContext2D.prototype, draw = pen.drawImage, seen = [];
+    drawn = head.wait_for_function("""() => { const pen = CanvasRenderingContext2D.prototype, draw = pen.drawImage, seen = [];
         pen.drawImage = function (image, sx, sy, sw, sh, x, y, w, h) { seen.push([sx / sw, sy / sh, x + w / 2, y + h / 2, this.globalAlpha]); };
-        vit.set({}); pen.drawImage = draw; return seen; }""")
+        vit.set({}); pen.drawImage = draw;
+        return seen.length === 64 && seen.flat().every(Number.isFinite) && seen; }""").json_value()  # once the picture is there
     drawn = torch.tensor(drawn)
     same(drawn[:, :2], [[patch % 8, patch // 8] for patch in range(64)], 0.001)
     same(drawn[:, 4], 0.22 + 0.78 * weights[PATCH + 1, 1:] / weights[PATCH + 1].max(), 0.002)

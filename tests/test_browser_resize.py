@@ -77,8 +77,8 @@ def test_pointing_asks_the_server_for_nothing_and_a_click_for_one_thing(resized,
     assert asked == []
     resized.locator(".side .picture").scroll_into_view_if_needed()
     box = resized.locator(".side .picture").bounding_box()
-    resized.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.9 * box["height"])
-    settled(resized, 63, 15, 15)
+    resized.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.3 * box["height"])
+    settled(resized, 23, 5, 15)
     assert len(asked) == 1
     resized.mouse.move(5, 5)
 
