@@ -50,6 +50,7 @@ def opened(page, part: str):
     """That part below, opened at another head, and that head chosen then: what it shows follows."""
     page.click("[data-layer='1'][data-head='2']")
     page.click(f"text={part}")
+    page.wait_for_function("!vit.frame.line.busy")
     page.click(f"[data-layer='{LAYER}'][data-head='{HEAD}']")
 
 
