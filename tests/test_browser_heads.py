@@ -7,6 +7,7 @@ from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.test_browser_pixels import canvases, same, strip
+from vit_demo.chapters import attention as chapter
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import mean_distance, query_key_map, rollout
 from vit_demo.samples import SAMPLES
@@ -139,3 +140,16 @@ def test_attention_rolled_out_lights_the_patches_it_comes_to(head, attention):
     same(head.eval_on_selector_all(".stage .veil rect", VEIL), found / found.max(), 0.002)
     assert head.inner_text(".stage .scale").split("\n")[-1] == percent(found.max().item())
     assert f"The patches together hold {percent(found.sum().item())}, CLS keeps {percent(1 - found.sum().item())} for itself" in head.inner_text(".stage")
+
+
+@pytest.mark.parametrize("part, waits, told", [("queries and keys", ".stage", "They hold"), ("the whole matrix", ".stage .caption", "65 × 65 weights")])
+def test_who_comes_back_before_the_other_layer_has_come_is_not_told_to_wait(head, monkeypatch, part, waits, told):
+    monkeypatch.setattr(chapter, "SENT_WHOLE", 0)  # as of a large model
+    go(head, 4)
+    go(head, 5)
+    head.click(f"text={part}")
+    head.wait_for_function("!vit.frame.line.busy")
+    head.wait_for_selector(f"{waits}:has-text('{told}')")
+    head.evaluate("""[[0, 1], [2, 0]].forEach(([layer, head]) => document.querySelector(`[data-layer="${layer}"][data-head="${head}"]`).click())""")
+    head.wait_for_function("!vit.frame.line.busy")
+    assert told in head.inner_text(waits) and "waiting" not in head.inner_text(".stage")

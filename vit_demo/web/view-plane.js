@@ -14,7 +14,7 @@ vit.plane = ({ rows, cols, src }, { row, here, looks }) => {
   const draw = vit.repainted(canvas, () => {
     const { layer, head } = vit.state, now = here();
     const token = pointed ?? looks(), weights = row(layer, head, token);
-    if (layer !== now.layer || !canvas.clientWidth) { text.textContent = "waiting for this layer …"; return; }
+    if (layer !== now.layer || !canvas.clientWidth) { told = null; text.textContent = "waiting for this layer …"; return; }
     lay(now.places.subarray(head * 4 * tokens, (head + 1) * 4 * tokens), canvas.clientWidth, canvas.clientHeight);
     if (told !== `${layer},${head}`) tell(layer, head, now);
     if (!weights) { caption.textContent = "choose a patch to see where its query looks"; }

@@ -31,7 +31,7 @@ vit.attentionMore = (data, frame, given) => {
       if (key !== shown) {
         const found = Array.from({ length: tokens }, (_, token) => row(layer, head, token));
         table = found.every(Boolean) ? found : null;
-        if (!table) { caption.textContent = "waiting for this layer …"; return; }
+        if (!table) { shown = null; caption.textContent = "waiting for this layer …"; return; }
         shown = key;
         const sorted = new Float32Array(tokens * tokens);
         table.forEach((values, i) => sorted.set(values, i * tokens));
