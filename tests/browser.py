@@ -9,11 +9,15 @@ from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.models import save_model
 from tests.served import serve
+from vit_demo import classifier
 from vit_demo.chapters.scene import percent
 from vit_demo.models import Models
+from vit_demo.samples import SAMPLES
+from vit_demo.trace import trace
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SAMPLE = 6
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +103,38 @@ def choose(page, sample: int):
 def go(page, chapter: int):
     page.click(f"[data-chapter='{chapter}']")
     page.wait_for_selector(f".chapter[data-number='{chapter}']")
+
+
+def canvases(page, selector: str) -> list[torch.Tensor]:
+    """Red, green, blue and alpha (h,w,4) of each."""
+    drawn = page.eval_on_selector_all(selector, "all => all.map(c => [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]])")
+    return [torch.tensor(data).reshape(height, width, 4).float() for height, width, data in drawn]
+
+
+def strip(canvas: torch.Tensor) -> torch.Tensor:
+    """A painted strip (1,n,4) -> shares of its full colour (n,), above 0 where it is blue."""
+    red, _, blue, alpha = canvas[0].T
+    return alpha / 255 * torch.where(blue > red, 1, -1)
+
+
+def same(seen, expected, within):
+    assert torch.as_tensor(seen).float().flatten().tolist() == pytest.approx(torch.as_tensor(expected).float().flatten().tolist(), abs=within)
+
+
+# Fixtures of the chapters about one sample.
+
+
+@pytest.fixture(scope="module")
+def traced(folder):
+    return trace(classifier.load(folder), Image.open(SAMPLES[SAMPLE][0]))
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return classifier.load(folder).viewing
+
+
+@pytest.fixture(autouse=True)
+def at_the_sample(page):
+    if page.get_attribute(f"[data-sample='{SAMPLE}']", "aria-pressed") != "true":
+        choose(page, SAMPLE)

@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from tests.browser import CHROMIUM, choose, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
-from tests.test_browser_pixels import canvases, same
+from tests.browser import CHROMIUM, canvases, same, choose, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from vit_demo.chapters.scene import number, percent
 from vit_demo.draw import pack, unpack
 from vit_demo.explain.lens import patch_similarity

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import ViTForImageClassification
 
-from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, SAMPLE, go, plain, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
@@ -28,23 +28,6 @@ from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
-SAMPLE = 6
-
-
-@pytest.fixture(scope="module")
-def traced(folder):
-    return trace(classifier.load(folder), Image.open(SAMPLES[SAMPLE][0]))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return classifier.load(folder).viewing
-
-
-@pytest.fixture(autouse=True)
-def at_the_sample(page):
-    if page.get_attribute(f"[data-sample='{SAMPLE}']", "aria-pressed") != "true":
-        choose(page, SAMPLE)
 
 
 def logits_keeping(folder, traced, kept: list[int]) -> torch.Tensor:

@@ -5,8 +5,7 @@ import torch
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from tests.browser import CHROMIUM, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
-from tests.test_browser_pixels import canvases, same, strip
+from tests.browser import CHROMIUM, canvases, same, strip, choose, go, plain, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from vit_demo.chapters import attention as chapter
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import mean_distance, query_key_map, rollout

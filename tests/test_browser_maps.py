@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.browser import CHROMIUM, choose, go, folder, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, SAMPLE, go, same, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
 from tests.served import serve
-from tests.test_browser_pixels import same
 from vit_demo import classifier
 from vit_demo.chapters.experiments import DUEL
 from vit_demo.chapters.scene import number, percent
@@ -26,24 +25,7 @@ from vit_demo.samples import SAMPLES
 from vit_demo.trace import trace
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
-SAMPLE = 6
 VEIL = "rects => rects.map(rect => 1 - rect.style.opacity / 0.86)"
-
-
-@pytest.fixture(scope="module")
-def traced(folder):
-    return trace(classifier.load(folder), Image.open(SAMPLES[SAMPLE][0]))
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return classifier.load(folder).viewing
-
-
-@pytest.fixture(autouse=True)
-def at_the_sample(page):
-    if page.get_attribute(f"[data-sample='{SAMPLE}']", "aria-pressed") != "true":
-        choose(page, SAMPLE)
 
 
 def ends(page, scale: str) -> list[str]:

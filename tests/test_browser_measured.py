@@ -7,11 +7,10 @@ import torch
 from PIL import Image
 from transformers import ViTForImageClassification
 
-from tests.browser import CHROMIUM, plain, chromium, faults, open_page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, canvases, same, plain, chromium, faults, open_page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.films import run_of_training
 from tests.models import LABELS, save_model
 from tests.served import serve
-from tests.test_browser_pixels import canvases, same
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
 from vit_demo.chapters.scene import a, number, percent
 from vit_demo.explain import embeddings, positions

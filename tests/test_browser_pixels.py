@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import ViTForImageClassification, ViTImageProcessorPil
 
-from tests.browser import CHROMIUM, choose, go, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, canvases, choose, go, same, strip, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
 from vit_demo.chapters import patches
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
@@ -54,22 +54,6 @@ def chapter(page, which: int):
     page.focus(".side .picture")
     for key in ("Escape", "ArrowDown", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
-
-
-def canvases(page, selector: str) -> list[torch.Tensor]:
-    """Red, green, blue and alpha (h,w,4) of each."""
-    drawn = page.eval_on_selector_all(selector, "all => all.map(c => [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]])")
-    return [torch.tensor(data).reshape(height, width, 4).float() for height, width, data in drawn]
-
-
-def strip(canvas: torch.Tensor) -> torch.Tensor:
-    """A painted strip (1,n,4) -> shares of its full colour (n,), above 0 where it is blue."""
-    red, _, blue, alpha = canvas[0].T
-    return alpha / 255 * torch.where(blue > red, 1, -1)
-
-
-def same(seen, expected, within):
-    assert torch.as_tensor(seen).float().flatten().tolist() == pytest.approx(torch.as_tensor(expected).float().flatten().tolist(), abs=within)
 
 
 def test_a_pixel_pointed_at_is_told_in_its_three_units(page, pixels, levels):

@@ -5,6 +5,7 @@ import re
 import shlex
 
 from training.config import TrainConfig
+from training.lineage import LEARNED
 
 # Of a data set: the part's name in metrics.json, and its pictures as counted, as left out, as fingerprinted.
 PARTS = (
@@ -108,7 +109,7 @@ def result_note(metrics: dict) -> str:
     if measured_kind(metrics) == "test":
         return MEASURED
     known = metrics.get("dataset", {}).get("known_before")
-    if known == "learned":
+    if known == LEARNED:
         return f"**An earlier run of this model had learned from pictures that this number was measured or chosen on**: it says little about new ones. {MEASURED}"
     if own := measured_split(metrics):
         return f"This is accuracy on split {code(own)}, **not test accuracy**: the dataset has no test split, or none was used. {MEASURED}"

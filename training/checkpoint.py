@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -23,31 +23,22 @@ from vit_demo.errors import UserError
 TENSORS, MANIFEST = "state.safetensors", "manifest.json"
 KEPT = 2
 NAME = re.compile(r"step-(\d{8})")
+NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)  # how a disk says that it cannot sync a folder
 
 
 def sync(path: Path) -> None:
     """Until it is on the disk. Windows syncs files alone, through a handle that may write, and some shared disks know nothing of folders."""
-    if path.is_dir():
-        if os.name == "nt":
-            return
-        kept = suppress_errno(errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
-        handle = os.open(path, os.O_RDONLY)
-    else:
-        kept, handle = nullcontext(), os.open(path, os.O_RDWR)
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
     try:
-        with kept:
-            os.fsync(handle)
+        os.fsync(handle)
+    except OSError as error:
+        if not folder or error.errno not in NO_FOLDERS:
+            raise
     finally:
         os.close(handle)
-
-
-@contextmanager
-def suppress_errno(*numbers: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in numbers:
-            raise
 
 
 def readable_as(file: Path, like: Path) -> None:

@@ -53,15 +53,16 @@ def open_picture(source: str | Path | bytes | Image.Image | None, most_pixels: i
 
 
 def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
-    """Reads the header alone; the pixels come with load()."""
+    """Decodes the header alone; the pixels come with load()."""
     if not isinstance(source, (str, Path, bytes)):
         raise UserError("a picture is a file's name, its bytes or a PIL image")
     try:
         size, most = len(source) if isinstance(source, bytes) else Path(source).stat().st_size, BYTES_A_PIXEL * most_pixels
         if size > most:
             raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {most / 1e6:.0f} MB: make it smaller")
-        image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
-        if isinstance(image, JpegImageFile) and _scans(source if isinstance(source, bytes) else Path(source).read_bytes()) > MOST_SCANS:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        image = Image.open(BytesIO(data), formats=FORMATS)
+        if isinstance(image, JpegImageFile) and _scans(data) > MOST_SCANS:
             raise UserError("this JPEG is built of too many layers to be read in time; save it again")
         return image
     except UserError:

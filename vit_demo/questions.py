@@ -13,6 +13,7 @@ from vit_demo.explain.attention import FUSIONS
 from vit_demo.explain.methods import METHODS
 from vit_demo.explain.positions import POSITIONS
 
+
 class Check(NamedTuple):
     """What a word may be, of this model and picture."""
 
