@@ -1,0 +1,59 @@
+"""A training run that stopped on the way, as a model that another run can go on from; it is measured on nothing.
+
+    python -m benchmarks.cut_short runs/record/final-seed0 runs/record/cut-short --device "NVIDIA H200"
+
+Takes the newest complete state of the first folder and its weight average, where it has one. --device is the one that it ran on,
+which a state does not say.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import ViTForImageClassification
+
+from training import checkpoint, outcome, report
+from training.command_line import command
+from training.config import TrainConfig
+from training.lineage import descent
+from training.model import build, make_processor
+from training.source import find_columns, open_dataset
+from training.train import cli as quiet
+from training.yaml_settings import read_yaml
+from vit_demo.errors import UserError
+
+AVERAGE, WEIGHTS = "average.", "model."
+
+
+def weights_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Those that would ship: the average where there is one, as outcome.shipped_weights has it."""
+    named = {prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)} for prefix in (WEIGHTS, AVERAGE)}
+    return {**named[WEIGHTS], **named[AVERAGE]}
+
+
+def main(argv: list[str] | None = None) -> Path:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cut_short", description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of the run that stopped")
+    parser.add_argument("output", type=Path, help="folder for the model")
+    parser.add_argument("--device", required=True, help="what it ran on")
+    args = parser.parse_args(argv)
+    state = checkpoint.newest_complete(args.run / "state")
+    if state is None:
+        raise UserError(f"no complete state in {args.run / 'state'}: give the folder of a run that was stopped")
+    config = TrainConfig(**read_yaml(args.run / "train.yaml", TrainConfig))
+    tensors, facts = checkpoint.load(state)
+    features = open_dataset(config.dataset, config.dataset_config)[config.train_split].features
+    model, _ = build(config, tuple(features[find_columns(features)[1]].names))
+    args.output.mkdir(parents=True)
+    outcome.write_weights(args.output, model, weights_of(tensors), make_processor(config)[0])
+    seen = facts["step"] * config.batch_size
+    metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device,
+               "seed": config.seed, "command": command(config, config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
+               "note": f"stopped after step {facts['step']}, {len(facts['history'])} of {config.epochs} epochs"}
+    report.write_metrics(args.output, metrics)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters after step {facts['step']} in {args.output}: go on with training.train --model {args.output}")
+    return args.output
+
+
+if __name__ == "__main__":
+    quiet(main)
