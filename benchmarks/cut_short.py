@@ -3,10 +3,11 @@
     python -m benchmarks.cut_short runs/record/final-seed0 runs/record/cut-short --device "NVIDIA H200"
 
 Takes the newest complete state of the first folder and its weight average, where it has one. --device is the one that it ran on,
-which a state does not say.
+which a state does not say. The last line is JSON.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
@@ -37,6 +38,8 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("output", type=Path, help="folder for the model")
     parser.add_argument("--device", required=True, help="what it ran on")
     args = parser.parse_args(argv)
+    if args.output.exists():
+        raise UserError(f"{args.output} is there already: give another folder")
     state = checkpoint.newest_complete(args.run / "state")
     if state is None:
         raise UserError(f"no complete state in {args.run / 'state'}: give the folder of a run that was stopped")
@@ -51,7 +54,8 @@ def main(argv: list[str] | None = None) -> Path:
                "seed": config.seed, "command": command(config, config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
                "note": f"stopped after step {facts['step']}, {len(facts['history'])} of {config.epochs} epochs"}
     report.write_metrics(args.output, metrics)
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters after step {facts['step']} in {args.output}: go on with training.train --model {args.output}")
+    print(f"go on with training.train --model {args.output}")
+    print(json.dumps({"step": facts["step"], "images_seen": seen, "parameters": model.num_parameters(), "folder": str(args.output)}))
     return args.output
 
 

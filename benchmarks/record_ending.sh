@@ -1,4 +1,4 @@
-# Ends on a CPU a record run whose GPU went before it was over (record_15_minutes.yaml: the lent time was spent after 171 of its
+# Ends on a CPU a record run whose GPU went before it was over (results/record_run_2026-11-26.json: the lent time was spent after 171 of its
 # last 220 epochs), in about an hour on two cores with bfloat16:
 #     bash benchmarks/record_ending.sh DATA RUN "NVIDIA H200"
 # RUN is the folder that `python -m benchmarks.record_run --from-parts` unpacks. The learning rates go on from those that the run

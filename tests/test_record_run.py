@@ -123,9 +123,9 @@ def test_a_stage_that_does_not_heed_its_time_is_ended(tmp_path, monkeypatch):
     assert time.monotonic() - started < 20
 
 
-@pytest.mark.parametrize("file, least, most", [("record.yaml", 12, 15), ("record_15_minutes.yaml", 5.5, 6.5)])
+@pytest.mark.parametrize("file, least, most", [("record.yaml", 12, 15), ("record_15_minutes.yaml", 8, 9.5)])
 def test_a_plan_fits_the_time_that_it_was_made_for(file, least, most):
-    """Minutes of steps at 12 % of 989 TFLOP/s, of 24 and 14.5; what else they hold is told in benchmarks/README.md."""
+    """Minutes of steps at 12 % of 989 TFLOP/s, of 24 and 14; what else they hold is told in benchmarks/README.md."""
     plan = yaml.safe_load(record_run.PLAN.with_name(file).read_text())
     config = pretrain.PretrainConfig(**{**pretrain.PretrainConfig.from_preset(plan["pretrain"]["preset"]), **plan["pretrain"], "output": "unused"})
     with torch.device("meta"):
