@@ -1,9 +1,8 @@
 """A training run that stopped on the way, as a model that another run can go on from; it is measured on nothing.
 
-    python -m benchmarks.cut_short runs/record/final-seed0 runs/record/cut-short --device "NVIDIA H200"
+    python -m benchmarks.cut_short runs/record/final-seed0 runs/record/cut-short
 
-Takes the newest complete state of the first folder and its weight average, where it has one. --device is the one that it ran on,
-which a state does not say. The last line is JSON.
+Takes the newest complete state of the first folder and its weight average, where it has one. The last line is JSON.
 """
 
 import argparse
@@ -36,7 +35,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cut_short", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the run that stopped")
     parser.add_argument("output", type=Path, help="folder for the model")
-    parser.add_argument("--device", required=True, help="what it ran on")
+    parser.add_argument("--device", help="what it ran on, where its state is too old to say so")
     args = parser.parse_args(argv)
     if args.output.exists():
         raise UserError(f"{args.output} is there already: give another folder")
@@ -50,7 +49,7 @@ def main(argv: list[str] | None = None) -> Path:
     args.output.mkdir(parents=True)
     outcome.write_weights(args.output, model, weights_of(tensors), make_processor(config)[0])
     seen = facts["step"] * config.batch_size
-    metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device,
+    metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device or ", then ".join(facts["devices"]),
                "seed": config.seed, "command": command(config, config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
                "note": f"stopped after step {facts['step']}, {len(facts['history'])} of {config.epochs} epochs"}
     report.write_metrics(args.output, metrics)

@@ -119,7 +119,7 @@ def conditions(run) -> dict:
         "images_seen": images_seen,
         "images_per_second": images_seen / max(progress.seconds, 1e-9),
         "seconds": progress.seconds,
-        "device": report.device_name(run.accelerator.device),
+        "device": ", then ".join(progress.devices) or report.device_name(run.accelerator.device),
         "threads": torch.get_num_threads(),
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,

@@ -22,6 +22,12 @@ class Progress:
     epoch_loss: float = 0.0  # sums over the steps of the unfinished epoch, and over all processes
     epoch_correct: float = 0.0
     epoch_steps: int = 0
+    devices: list[str] = field(default_factory=list)  # what the steps were done on, one after the other; empty in older states
+
+    def on(self, device: str) -> None:
+        """The next steps are done there."""
+        if self.devices[-1:] != [device]:
+            self.devices.append(device)
 
 
 class Meter:

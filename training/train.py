@@ -23,6 +23,7 @@ from training.interrupt import Interrupt
 from training.memory import explained, let_go, within_memory
 from training.model import make_processor
 from training.progress import Meter
+from training.report import device_name
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
 from training.yaml_settings import save_yaml
 from vit_demo.errors import UserError
@@ -107,6 +108,8 @@ def resumable(run: Run) -> Iterator[None]:
 def train(run: Run, started: float) -> None:
     """All epochs that are left. Raises SystemExit(130), with the state saved, when asked to stop."""
     interrupt = Interrupt(run.accelerator, run.config.stop_after, started)
+    if not run.finished:
+        run.progress.on(device_name(run.accelerator.device))
     try:
         while not run.finished:
             train_one_epoch(run, interrupt)
@@ -174,7 +177,8 @@ def resume_command(run: Run) -> str:
     if machines > 1:
         return f"the launcher of each of the {machines} machines, as before with {processes} processes in all, and {words}"
     if run.accelerator.device.type == "cpu":  # there accelerate's own --num_processes starts one process
-        return f"ACCELERATE_USE_CPU=true torchrun --standalone --nproc_per_node {processes} {words}"
+        variable = "set ACCELERATE_USE_CPU=true&&" if os.name == "nt" else "ACCELERATE_USE_CPU=true"
+        return f"{variable} torchrun --standalone --nproc_per_node {processes} {words}"
     return f"accelerate launch --num_processes {processes} {words}"
 
 
