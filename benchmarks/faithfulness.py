@@ -155,9 +155,9 @@ def main(argv: list[str] | None = None) -> dict:
                   "transformers": transformers.__version__, "fingerprint": fingerprint(classifier.model)}
     kept = kept_rows(args.rows, conditions)
     train, test = (run(args, classifier, dataset, split, kept) for split in ("train", "test"))
-    names = [*args.maps, *([RANDOM] if args.maps == list(METHODS) else [])]  # the random one is that of the whole run
-    on_train, on_test = summary(train, names), summary(test, names)
     before = earlier(args.output, conditions)
+    names = [*args.maps, *([RANDOM] if args.maps == list(METHODS) or RANDOM not in before.get("test", {}) else [])]  # it stays that of the first run
+    on_train, on_test = summary(train, names), summary(test, names)
     all_on_train = {**before.get("train", {}), **on_train}
     best = max((name for name in METHODS if name in all_on_train), key=lambda name: all_on_train[name]["difference"])
     for name, row in sorted(on_test.items(), key=lambda item: -item[1]["difference"]):

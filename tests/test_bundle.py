@@ -46,6 +46,7 @@ def test_it_holds_the_published_files_in_half_the_bytes(trained, target):
     assert files(target) == files(trained) - {"state/step-1/model.safetensors", "train.yaml"}
     for name in files(target) - {"config.json", "model.safetensors"}:
         assert (target / name).read_bytes() == (trained / name).read_bytes()
+    assert (target / "model.safetensors").stat().st_mode == (target / "config.json").stat().st_mode  # whoever may read one may read the other
     with safe_open(target / "model.safetensors", "pt") as weights:
         assert {weights.get_slice(key).get_dtype() for key in weights.keys()} == {"F16"}
     assert said.startswith("trained is bundled") and [path.name for path in target.parent.iterdir()] == ["bundled"]

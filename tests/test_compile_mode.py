@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from tests.runs import RANDOM, dataset, flags  # noqa: F401 (dataset is a fixture)
 from training import run, train
@@ -28,7 +29,15 @@ def test_only_whole_steps_of_one_gpu_are_replayed(monkeypatch, device, hip, proc
     assert run.compile_mode(TrainConfig(output="unused", batch_size=8, accumulation=accumulation), accelerator) == mode
 
 
-def test_a_run_compiles_in_the_mode_that_suits_it(dataset, tmp_path, monkeypatch):
+@pytest.fixture
+def anew():
+    """accelerate keeps a process's first answer about compiling."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_a_run_compiles_in_the_mode_that_suits_it(dataset, tmp_path, monkeypatch, anew):
     modes = []
     monkeypatch.setattr(run, "compile_mode", lambda config, accelerator: modes.append(config.accumulation) or "max-autotune-no-cudagraphs")
     monkeypatch.setattr(torch, "compile", lambda model, **how: modes.append(how.get("mode")) or model)
@@ -36,12 +45,16 @@ def test_a_run_compiles_in_the_mode_that_suits_it(dataset, tmp_path, monkeypatch
     assert modes[:2] == [1, "max-autotune-no-cudagraphs"]
 
 
-def test_what_is_measured_on_the_way_is_not_the_compiled_model(dataset, tmp_path, monkeypatch):
+def test_what_is_measured_on_the_way_is_not_the_compiled_model(dataset, tmp_path, monkeypatch, anew):
     """So its number is that of the written model."""
+    learned = []
+
     def refuse(model, **how):
         def compiled(*given, **more):
             assert torch.is_grad_enabled(), "measured by what was compiled to learn"
+            learned.append(model)
             return model(*given, **more)
+
         wrapped = torch.nn.Module()
         wrapped.inner, wrapped.forward = model, compiled
         return wrapped if isinstance(model, torch.nn.Module) else model
@@ -49,4 +62,4 @@ def test_what_is_measured_on_the_way_is_not_the_compiled_model(dataset, tmp_path
     monkeypatch.setattr(torch, "compile", refuse)
     output = train.main(flags(dataset, tmp_path / "run", *RANDOM, "--compile", "yes", "--validation-images", "4", "--test-split", "none"))
     metrics = train.outcome.report.read_metrics(output)
-    assert metrics["history"][-1]["validation_accuracy"] == metrics["validation_accuracy"]
+    assert learned and metrics["history"][-1]["validation_accuracy"] == metrics["validation_accuracy"]

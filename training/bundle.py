@@ -16,7 +16,7 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
-from training import command_line
+from training import checkpoint, command_line
 from training.product import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
@@ -46,6 +46,7 @@ def bundle(folder: Path, target: Path = BUNDLED) -> str:
         for name, path in copied(folder).items():
             (small / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, small / name)
+        checkpoint.readable_as(small / "model.safetensors", small / "config.json")
         size = (small / "model.safetensors").stat().st_size
         if size > MOST_BYTES:
             raise UserError(f"{folder}: {size / 1e6:.1f} MB in float16; the app carries at most {MOST_BYTES / 1e6:.0f} MB")
