@@ -10,12 +10,11 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import ViTForImageClassification
 
 from training import checkpoint, outcome, report
 from training.command_line import command
 from training.config import TrainConfig
-from training.lineage import descent
+from training.lineage import dataset_name, descent
 from training.model import build, make_processor
 from training.source import find_columns, open_dataset
 from training.train import cli as quiet
@@ -45,12 +44,14 @@ def main(argv: list[str] | None = None) -> Path:
     config = TrainConfig(**read_yaml(args.run / "train.yaml", TrainConfig))
     tensors, facts = checkpoint.load(state)
     features = open_dataset(config.dataset, config.dataset_config)[config.train_split].features
-    model, _ = build(config, tuple(features[find_columns(features)[1]].names))
+    _, label = find_columns(features, config.image_column, config.label_column)
+    model, _ = build(config, tuple(features[label].names))
     args.output.mkdir(parents=True)
     outcome.write_weights(args.output, model, weights_of(tensors), make_processor(config)[0])
     seen = facts["step"] * config.batch_size
     metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device or ", then ".join(facts["devices"]),
-               "seed": config.seed, "command": command(config, config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
+               "dataset": {"name": dataset_name(config.dataset, None), "config": config.dataset_config, "train_split": config.train_split, "validation_images": config.validation_images},
+               "seed": config.seed, "command": command(config, model.config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
                "note": f"stopped after step {facts['step']}, {len(facts['history'])} of {config.epochs} epochs"}
     report.write_metrics(args.output, metrics)
     print(f"go on with training.train --model {args.output}")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.profiler import DeviceType, ProfilerActivity, profile
 
-from benchmarks.train_speed import WARM_UP, random_pictures, settings
+from benchmarks.train_speed import RECORD, WARM_UP, random_pictures, settings
 from benchmarks.train_speed import options as speed_options
 from training import report
 from training.config import TrainConfig
@@ -29,7 +29,6 @@ from training.pretrain import TASK, PretrainConfig
 from training.run import CLASSIFY, Run, make_accelerator, start
 from training.train import cli
 
-RECORD = "cifar-patch4"
 ROWS = 20  # of each table
 
 

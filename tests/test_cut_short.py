@@ -32,6 +32,7 @@ def test_the_weights_and_what_made_them_go_on(dataset, tmp_path, monkeypatch, ca
     output = main(["--dataset", str(dataset), "--output", str(tmp_path / "end"), "--preset", "tiny-cpu", "--model", str(tmp_path / "cut"), "--epochs", "1", "--batch-size", "8", "--bank", "0"])
     told = read_metrics(output)["earlier"]
     assert [(run["images_seen"], run["device"], run["note"]) for run in told] == [(80, "a lent GPU, then another", "stopped after step 10, 1 of 3 epochs")]
+    assert told[0]["dataset"]["validation_images"] == 0  # by which a later run knows that it had learned from all
     assert "a lent GPU, then another" in (output / "README.md").read_text() and "head is replaced" not in capsys.readouterr().out
 
 
