@@ -9,8 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
 from training import checkpoint, outcome, report
 from training.command_line import command
 from training.config import TrainConfig
@@ -20,14 +18,6 @@ from training.source import find_columns, open_dataset
 from training.train import cli as quiet
 from training.yaml_settings import read_yaml
 from vit_demo.errors import UserError
-
-AVERAGE, WEIGHTS = "average.", "model."
-
-
-def weights_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Those that would ship: the average where there is one, as outcome.shipped_weights has it."""
-    named = {prefix: {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)} for prefix in (WEIGHTS, AVERAGE)}
-    return {**named[WEIGHTS], **named[AVERAGE]}
 
 
 def main(argv: list[str] | None = None) -> Path:
@@ -47,7 +37,7 @@ def main(argv: list[str] | None = None) -> Path:
     _, label = find_columns(features, config.image_column, config.label_column)
     model, _ = build(config, tuple(features[label].names))
     args.output.mkdir(parents=True)
-    outcome.write_weights(args.output, model, weights_of(tensors), make_processor(config)[0])
+    outcome.write_weights(args.output, model, checkpoint.shipped(tensors), make_processor(config)[0])
     seen = facts["step"] * config.batch_size
     metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device or ", then ".join(facts["devices"]),
                "dataset": {"name": dataset_name(config.dataset, None), "config": config.dataset_config, "train_split": config.train_split, "validation_images": config.validation_images},

@@ -149,6 +149,11 @@ def flatten(model, optimizers: list, average) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def shipped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Of what `flatten` made, the weights that would ship: the average where there is one."""
+    return {name.removeprefix(part): tensor for part in ("model.", "average.") for name, tensor in tensors.items() if name.startswith(part)}
+
+
 @torch.no_grad()
 def restore(tensors: dict[str, torch.Tensor], model, optimizers: list, average) -> None:
     """The inverse of `flatten`, in place. Raises UserError when the state is one of another kind of model."""
