@@ -37,7 +37,7 @@ class Record:
             self.pretrain = Stage("training.pretrain", output / "mae", {**plan["pretrain"], "dataset": dataset, "test_split": "none", "half": True})
             self.common["model"] = output / "mae"
         self.candidates = {name: Stage("training.train", output / f"choose-{name}", {**self.common, **changed, **plan["choose"], "test_split": "none"}, may_fail=True)
-                           for name, changed in plan["candidates"].items()}
+                           for name, changed in plan["candidates"].items() if "choose" in plan}
 
     @property
     def finals(self) -> list[Stage]:
@@ -51,6 +51,8 @@ class Record:
 
     def check_plan(self) -> None:
         """The plan is kept with the run and stays as it was when it began."""
+        if "choose" not in self.plan and len(self.plan["candidates"]) != 1:
+            raise UserError("the plan has several candidates and no `choose`: say there how they are compared, or leave one candidate")
         kept = self.output / "plan.json"
         if kept.is_file() and json.loads(kept.read_text()) != self.plan:
             raise UserError(f"the plan is not the one that {self.output} was begun with: take that one, or another --output")
@@ -58,12 +60,13 @@ class Record:
         report.write_bytes(kept, (json.dumps(self.plan, indent=1) + "\n").encode())
 
     def choose(self) -> None:
-        """Declare the best candidate, in a file, before anything is trained on all pictures."""
+        """Declare the best candidate, in a file, before anything is trained on all pictures; the only one, where there is no choice."""
         if not self.recipe.is_file():
             found = {name: stage.metrics["validation_accuracy"] for name, stage in self.candidates.items() if stage.finished}
-            if not found:
+            if self.candidates and not found:
                 raise UserError("every candidate failed: see the lines above, change the candidates in the plan, and give another --output")
-            declared = {"declared": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "chosen": max(found, key=found.get), "validation_accuracy": found,
+            chosen = max(found, key=found.get) if found else next(iter(self.plan["candidates"]))
+            declared = {"declared": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "chosen": chosen, "validation_accuracy": found,
                         "failed": [name for name, stage in self.candidates.items() if stage.failed], "plan": self.plan}
             report.write_bytes(self.recipe, (json.dumps(declared, indent=1) + "\n").encode())
 
@@ -97,12 +100,12 @@ class Record:
             report.record_test_read(entry, self.reads)
 
     def result(self) -> dict:
-        """What came out. The better validation accuracy ships, whatever the test says."""
-        chosen = max(json.loads(self.recipe.read_text())["validation_accuracy"].values())
+        """What came out. The better validation accuracy ships, whatever the test says; where either was not measured, the new model."""
+        chosen = max(json.loads(self.recipe.read_text())["validation_accuracy"].values(), default=None)
         history = report.read_metrics(BUNDLED).get("history", [])
         bundled = next((entry["validation_accuracy"] for entry in reversed(history) if "validation_accuracy" in entry), None)
         return {"done": True, "recipe": self.declared, "validation_accuracy": chosen, "bundled_validation_accuracy": bundled,
-                "ship": bundled is None or chosen > bundled, "folder": str(self.finals[-1].folder),
+                "ship": None in (bundled, chosen) or chosen > bundled, "folder": str(self.finals[-1].folder),
                 "test_accuracy": [stage.metrics["test_accuracy"] for stage in self.finals], "seeds": self.plan["final"]["seeds"]}
 
     def pack(self) -> None:

@@ -88,6 +88,7 @@ def new_run(config: TrainConfig, pictures: Pictures) -> Run:
     torch.set_float32_matmul_precision("highest")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     AcceleratorState._reset_state(reset_partial_state=True)
     return start(config, make_accelerator(config), Splits(pictures, None, pictures, "test", None), make_processor(config)[0])
 
@@ -120,7 +121,7 @@ def measure_step(names: list[str], config: TrainConfig, pictures: Pictures, seco
     paces = {name: Pace(config.batch_size, seconds, device, WARM_UP) for name in names}
     steps = {"ours": ours(run), "limit": limit(run)}
     in_turns([(steps[name], pace) for name, pace in paces.items()])
-    kinds = {"device": str(device), "precision": run.accelerator.mixed_precision, "optimizer": config.optimizer, "layer_decay": config.layer_decay, "compiled": run.prepared is not run.model}
+    kinds = {"device": str(device), **gpu_memory(device), "precision": run.accelerator.mixed_precision, "optimizer": config.optimizer, "layer_decay": config.layer_decay, "compiled": run.prepared is not run.model}
     return {name: {**kinds, **pace.facts} for name, pace in paces.items()}
 
 
@@ -134,7 +135,13 @@ def measure_trainer(config: TrainConfig, pictures: Pictures, seconds: float, tun
     del run
     AcceleratorState._reset_state(reset_partial_state=True)
     torch.set_float32_matmul_precision("highest")
-    return {"device": str(device), **peer_trainer.measure(model, processor, pictures, pace, **arguments)}
+    found = peer_trainer.measure(model, processor, pictures, pace, **arguments)
+    return {"device": str(device), **gpu_memory(device), **found}
+
+
+def gpu_memory(device: torch.device) -> dict:
+    """What was taken from the GPU at most, in GiB, since the run was made."""
+    return {"gpu_memory_gib": round(torch.cuda.max_memory_reserved() / 2**30, 2)} if device.type == "cuda" else {}
 
 
 def training_flops(config: TrainConfig) -> int:

@@ -52,6 +52,24 @@ def test_the_record_run_keeps_its_protocol(command, tmp_path, monkeypatch, capsy
         command("run", plan=changed)
 
 
+def test_a_plan_without_a_choice_declares_its_only_recipe_and_goes_on_from_a_model(command, tmp_path, capsys):
+    assert command("first")
+    begun = tmp_path / "first" / "final-seed3"
+    plan = {"train": {**PLAN["train"], "model": str(begun)}, "candidates": {"moving": PLAN["candidates"]["moving"]}, "final": {"epochs": 1, "seeds": [4]}}
+    (tmp_path / "onward.yaml").write_text(yaml.safe_dump(plan))
+    assert command("onward", plan=tmp_path / "onward.yaml")
+    recipe = json.loads((tmp_path / "onward" / "recipe.json").read_text())
+    assert (recipe["chosen"], recipe["validation_accuracy"]) == ("moving", {})
+    final = json.loads((tmp_path / "onward" / "final-seed4" / "metrics.json").read_text())
+    assert [run["epochs"] for run in final["earlier"]] == [1, 2] and final["settings"]["muon_learning_rate"] == 0.03  # pretraining, the first run; then its own
+    assert json.loads((tmp_path / "reads.jsonl").read_text().splitlines()[-1])["accuracy"] == final["test_accuracy"]
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["ship"] and result["validation_accuracy"] is None
+    (tmp_path / "onward.yaml").write_text(yaml.safe_dump({**plan, "candidates": PLAN["candidates"]}))
+    with pytest.raises(UserError, match="several candidates and no `choose`"):
+        command("other", plan=tmp_path / "onward.yaml")
+
+
 def test_a_run_moves_between_machines_without_a_trace(command, tmp_path, monkeypatch):
     monkeypatch.setitem(PLAN, "candidates", {"moving": PLAN["candidates"]["moving"]})
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump(PLAN))
