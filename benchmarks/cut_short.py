@@ -7,6 +7,7 @@ Takes the newest complete state of the first folder and its weight average, wher
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from training import checkpoint, outcome, report
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> Path:
     parser.add_argument("run", type=Path, help="folder of the run that stopped")
     parser.add_argument("output", type=Path, help="folder for the model")
     parser.add_argument("--device", help="what it ran on, where its state is too old to say so")
+    parser.add_argument("--dataset", help="where its data lie here, if elsewhere")
     args = parser.parse_args(argv)
     if args.output.exists():
         raise UserError(f"{args.output} is there already: give another folder")
@@ -32,6 +34,8 @@ def main(argv: list[str] | None = None) -> Path:
     if state is None:
         raise UserError(f"no complete state in {args.run / 'state'}: give the folder of a run that was stopped")
     config = TrainConfig(**read_yaml(args.run / "train.yaml", TrainConfig))
+    if args.dataset:
+        config = replace(config, dataset=args.dataset)
     tensors, facts = checkpoint.load(state)
     features = open_dataset(config.dataset, config.dataset_config)[config.train_split].features
     _, label = find_columns(features, config.image_column, config.label_column)

@@ -28,11 +28,11 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training import report
-from training.command_line import cli
 from vit_demo import questions
 from vit_demo.chapters import CHAPTERS
 from vit_demo.chapters.scene import Look
 from vit_demo.classifier import Classifier, load
+from vit_demo.commands import cli
 from vit_demo.errors import UserError
 from vit_demo.explain.lens import logit_lens
 from vit_demo.models import Models

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 import transformers
 
-from training.command_line import cli
 from training.source import find_image_column, need_split, open_dataset
 from vit_demo.classifier import FAITHFULNESS_FILE, load
+from vit_demo.commands import cli
 from vit_demo.errors import UserError
 from vit_demo.explain.faithfulness import REMOVALS, bootstrap_interval, curves, random_map
 from vit_demo.explain.methods import DEFAULT, METHODS, RANDOM

@@ -7,6 +7,6 @@
 # checkpoint, which is carried whatever it answers, and the test pictures are read once, at its end.
 set -e
 data=${1:?the folder or Hub id of CIFAR-10} run=${2:?the folder of the run}
-python -m benchmarks.cut_short "$run/final-seed1" "$run/cut-short"
+python -m benchmarks.cut_short "$run/final-seed1" "$run/cut-short" --dataset "$data"
 python -m training.train --dataset "$data" --model "$run/cut-short" --preset cifar-patch4 --epochs 6 --batch-size 256 --schedule linear --warmup 0.02 \
     --learning-rate 0.0000125 --muon-learning-rate 0.00005 --layer-decay 0.9 --ema 0.998 --mix-probability 0 --save-every 0 --seed 1 --precision bf16 --output "$run/vit-cifar10"

@@ -19,8 +19,8 @@ import yaml
 from benchmarks.record_parts import pack, unpack
 from benchmarks.record_stage import LEAST, Stage
 from training import report
-from training.command_line import STOPPED, cli
 from vit_demo.classifier import BUNDLED
+from vit_demo.commands import STOPPED, cli
 from vit_demo.errors import UserError
 
 PLAN = Path(__file__).with_name("record.yaml")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training import checkpoint, report
-from training.interrupt import STOPPED
+from vit_demo.commands import STOPPED
 from vit_demo.errors import UserError
 
 LEAST = 3.0  # minutes that a stage begins with: importing, reading and compiling take up to two of them

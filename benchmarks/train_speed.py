@@ -28,11 +28,11 @@ from transformers import ViTConfig, ViTForImageClassification
 from benchmarks import peer_trainer
 from benchmarks.pace import Pace, in_turns
 from training import loop, report
-from training.command_line import cli
 from training.config import TrainConfig, architectures, read_preset
 from training.data import Pictures, Splits
 from training.model import make_processor
 from training.run import Run, make_accelerator, start
+from vit_demo.commands import cli
 
 RECORD = "cifar-patch4"
 RESULTS = Path(__file__).parent / "results"

@@ -24,7 +24,13 @@ def test_the_weights_and_what_made_them_go_on(dataset, tmp_path, monkeypatch, ca
             patch.setattr(train, "device_name", lambda _, device=device: device)
             with pytest.raises(SystemExit):
                 main(again(tmp_path / "run", "--stop-after", "0.00001"))
-    cut_short.main([str(tmp_path / "run"), str(tmp_path / "cut")])
+    elsewhere = dataset.rename(dataset.with_name("elsewhere"))  # as on another machine
+    try:
+        with pytest.raises(UserError, match="no dataset"):
+            cut_short.main([str(tmp_path / "run"), str(tmp_path / "cut")])
+        cut_short.main([str(tmp_path / "run"), str(tmp_path / "cut"), "--dataset", str(elsewhere)])
+    finally:
+        elsewhere.rename(dataset)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 10
     average = {name.removeprefix("average."): tensor for name, tensor in checkpoint.load(checkpoint.newest_complete(tmp_path / "run" / "state"))[0].items() if name.startswith("average.")}
     opened = load(str(tmp_path / "cut"))

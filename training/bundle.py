@@ -16,8 +16,9 @@ from PIL import Image
 from transformers import ViTForImageClassification
 from transformers.utils import logging
 
-from training import checkpoint, command_line
+from training import checkpoint
 from training.product import SNAPSHOTS, check_folder, need_snapshots, product_files, snapshots_of
+from vit_demo import commands
 from vit_demo.classifier import BUNDLED, load
 from vit_demo.errors import UserError
 from vit_demo.samples import SAMPLES
@@ -73,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cli() -> None:
-    command_line.cli(main)
+    commands.cli(main)
 
 
 if __name__ == "__main__":

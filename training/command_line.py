@@ -1,15 +1,11 @@
-"""From a command line to checked settings, and from settings to the command line that makes the same run; how a command ends.
+"""From a command line to checked settings, and from settings to the command line that makes the same run.
 
 A flag beats the YAML file (`--config`), which beats the preset, which beats the default in config.py.
 """
 
 import argparse
 import dataclasses
-import os
 import shlex
-import signal
-import sys
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 
@@ -18,7 +14,6 @@ from training.report import source_name
 from training.yaml_settings import read_yaml
 from vit_demo.errors import UserError
 
-STOPPED = 130  # the exit status of a command that was asked to stop
 FINE_TUNE = "fine-tune"  # the recipe when --model is given and no preset is
 # Settings that may differ between a run and its resumption: they change no weight.
 RUN_ONLY = {"output", "resume", "save_every", "stop_after", "workers", "resident_gb", "auto_accumulate", "tracker", "dry_run"}
@@ -121,25 +116,3 @@ def command(config: TrainConfig, image_size: int) -> str:
             shown = source_name(value) if name in ("dataset", "model") else value
             words += [f"--{name.replace('_', '-')}", str(shown)]
     return shlex.join([*words, "--output", Path(config.output).resolve().name])
-
-
-def cli(main: Callable, stopped: str = "stopped") -> None:
-    """A command from its start to its exit status: a UserError is one line and 2, Ctrl-C is `stopped` and 130, and so is SIGTERM,
-    by which a job is ended. Of several processes the first one answers; the others may wait where no handler runs."""
-    for stream in filter(lambda stream: hasattr(stream, "reconfigure"), (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")  # a class may be called what a console cannot write
-    previous = signal.signal(signal.SIGTERM, interrupted) if int(os.environ.get("RANK", 0)) == 0 else signal.getsignal(signal.SIGTERM)
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        raise SystemExit(STOPPED) from None
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def interrupted(number, frame) -> None:
-    raise KeyboardInterrupt

@@ -16,12 +16,13 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from training import command_line, report
+from training import report
 from training.data import encoded, labels_of, mixed
 from training.files import Files
 from training.lineage import KNOWN, is_named, runs_of
 from training.scores import scores
 from training.source import class_ids, find_columns, need_split, open_dataset
+from vit_demo import commands
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
 from vit_demo.labels import clean_labels
@@ -199,7 +200,7 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 def cli() -> None:
-    command_line.cli(main)
+    commands.cli(main)
 
 
 if __name__ == "__main__":

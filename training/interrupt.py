@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from training.command_line import STOPPED
+from vit_demo.commands import STOPPED
 
 TOGETHER = 0.5  # seconds: a launcher passes on what the terminal has already sent, and the two are one wish
 

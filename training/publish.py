@@ -18,11 +18,12 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.utils import logging
 from PIL import Image
 
-from training import card_words, command_line
+from training import card_words
 from training.card import README
 from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
 from training.product import check_folder, is_ours, look_at_card, need_snapshots, product_files, written_card
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
+from vit_demo import commands
 from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
@@ -190,7 +191,7 @@ def main(argv: list[str] | None = None) -> Published:
 
 
 def cli() -> None:
-    command_line.cli(main, "stopped: no branch is half written; run the same command again to finish")
+    commands.cli(main, "stopped: no branch is half written; run the same command again to finish")
 
 
 if __name__ == "__main__":

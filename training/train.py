@@ -14,8 +14,8 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from training import command_line, outcome
-from training.command_line import STOPPED, parse_config
+from training import outcome
+from training.command_line import parse_config
 from training.config import TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
@@ -26,6 +26,8 @@ from training.progress import Meter
 from training.report import device_name
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
 from training.yaml_settings import save_yaml
+from vit_demo import commands
+from vit_demo.commands import STOPPED
 from vit_demo.errors import UserError
 
 PROBE = ".may-be-written-"  # a file that some systems show until it is closed; other processes of the run may be looking
@@ -185,7 +187,7 @@ def resume_command(run: Run) -> str:
 def cli(main=main) -> None:
     logging.disable_progress_bar()  # the library's bars for single files and its table of weights; our lines tell more
     logging.set_verbosity_error()
-    command_line.cli(main)
+    commands.cli(main)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ no file but the Space's variable VIT_DEMO_MODEL: with `--folder` you set it your
 
 import argparse
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import yaml
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.utils import logging
 
-from vit_demo import hub_address
+from vit_demo import commands, hub_address
 from vit_demo.classifier import load
 from vit_demo.errors import UserError
 from vit_demo.hub_told import told
@@ -167,14 +166,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def cli() -> None:
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped: run the same command again to finish", file=sys.stderr)
-        raise SystemExit(130) from None
+    commands.cli(main, "stopped: run the same command again to finish")
 
 
 if __name__ == "__main__":
