@@ -9,6 +9,7 @@ from accelerate.state import AcceleratorState
 from tests.runs import RANDOM, dataset, flags  # noqa: F401 (dataset is a fixture)
 from training import run, train
 from training.config import TrainConfig
+from vit_demo.errors import UserError
 
 
 @pytest.mark.parametrize("device, hip, processes, accumulation, named, mode", [
@@ -43,6 +44,16 @@ def test_a_run_compiles_in_the_mode_that_suits_it(dataset, tmp_path, monkeypatch
     monkeypatch.setattr(torch, "compile", lambda model, **how: modes.append(how.get("mode")) or model)
     train.main(flags(dataset, tmp_path / "run", "--compile", "yes", "--epochs", "1"))
     assert modes[:2] == [1, "max-autotune-no-cudagraphs"]
+
+
+@pytest.mark.parametrize("first, then", [(["--precision", "float32"], ["--precision", "bf16"]), (["--compile", "no"], ["--compile", "yes"])])
+def test_a_second_run_of_a_process_that_would_not_get_what_it_asks_for_is_refused(first, then, dataset, tmp_path, anew):
+    """As in a notebook; accelerate would leave out the compiling without a word."""
+    train.main(flags(dataset, tmp_path / "run", *first, "--epochs", "1"))
+    train.main(flags(dataset, tmp_path / "same", *first, "--epochs", "1"))
+    with pytest.raises(UserError, match="restart it"):
+        train.main(flags(dataset, tmp_path / "other", *then, "--epochs", "1"))
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_is_measured_on_the_way_is_not_the_compiled_model(dataset, tmp_path, monkeypatch, anew):

@@ -31,6 +31,7 @@ EVALUATION_BATCH = 500
 HOLD_OUT_RULE = 2  # of which pictures are held out where the settings are the same; 1 drew them by --seed and read no validation split
 UNMASKED = "sdpa_unmasked"
 AttentionInterface.register(UNMASKED, sdpa_attention_forward)  # for an attention that it has no masks for, the library makes none
+KEPT = "an earlier run of this process had another precision, or was compiled where this one is not or the reverse, and accelerate keeps that for the process: restart it (a notebook's kernel)"
 PATIENCE = timedelta(days=1)  # of processes that wait while the main one measures alone; NCCL's own is 10 minutes
 
 
@@ -180,9 +181,16 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         torch.set_float32_matmul_precision("high")
     if config.tracker and LoggerType(config.tracker) not in get_available_trackers():
         raise UserError(f"--tracker {config.tracker}: its package is not installed: pip install {config.tracker}")
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_plugin=TorchDynamoPlugin(backend="inductor" if compiled else "no", dynamic=False),
-                              log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"),
-                              kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    try:
+        accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", dynamo_plugin=TorchDynamoPlugin(backend="inductor" if compiled else "no", dynamic=False),
+                                  log_with=config.tracker, project_dir=str(Path(config.output) / "state" / "logs"),
+                                  kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)])
+    except ValueError as error:
+        if "already been initialized" not in str(error):
+            raise
+        raise UserError(KEPT) from None
+    if is_compiled(accelerator) != compiled:
+        raise UserError(KEPT)
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise UserError(f"{accelerator.distributed_type.value} splits the model, and here each process keeps a whole one: choose plain multi-GPU in accelerate config")
     if accelerator.num_processes < int(os.environ.get("WORLD_SIZE", 1)):
