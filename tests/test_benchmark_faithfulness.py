@@ -66,6 +66,14 @@ def test_a_map_that_changed_is_measured_anew_without_the_others(data, tmp_path):
     assert set(json.loads(output.read_text())["default_minus_other_ci95"]) == {"shapley"}  # of the others, the new default was not measured on the same run
 
 
+def test_more_pictures_are_told_as_more(data, tmp_path):
+    model, output = save_tiny_model(tmp_path / "model"), tmp_path / "result.json"
+    for pictures in ("1", "2"):
+        main(["--data", str(data), "--model", str(model), "--pictures", pictures, "--maps", "chefer", "--rows", str(tmp_path / "rows.jsonl"), "--output", str(output), "--beside"])
+        told, beside = json.loads(output.read_text()), json.loads((model / "faithfulness.json").read_text())
+        assert {row["pictures"] for row in told["test"].values()} == {told["conditions"]["pictures"]} == {beside["pictures"]} == {int(pictures)}
+
+
 def test_rows_of_another_model_are_refused(data, tmp_path):
     rows = tmp_path / "rows.jsonl"
     run(data, save_tiny_model(tmp_path / "model"), "--rows", str(rows))

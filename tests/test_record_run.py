@@ -141,6 +141,15 @@ def test_a_stage_that_does_not_heed_its_time_is_ended(tmp_path, monkeypatch):
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.parametrize("path", sorted(record_run.PLAN.parent.glob("record*.yaml")), ids=lambda path: path.stem)
+def test_a_plan_can_be_begun(path, tmp_path):
+    plan = yaml.safe_load(path.read_text())
+    record_run.Record(plan, "somewhere", tmp_path / "run").check_plan()
+    for candidate in plan["candidates"].values():
+        config = TrainConfig(**{**read_preset(plan["train"]["preset"]), **plan["train"], **candidate, "epochs": plan["final"]["epochs"]})
+        assert config.model is None or (record_run.PLAN.parent.parent / config.model / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("file, least, most", [("record.yaml", 12, 15), ("record_15_minutes.yaml", 8, 9.5)])
 def test_a_plan_fits_the_time_that_it_was_made_for(file, least, most):
     """Minutes of steps at 12 % of 989 TFLOP/s, of 24 and 14; what else they hold is told in benchmarks/README.md."""
