@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -79,6 +80,15 @@ def run_in_child(arguments: list[str], log: str) -> None:
 def dataset(tmp_path_factory):
     """48 pictures to train on, 12 to test on: 8 px, three classes."""
     return parquet_dataset(tmp_path_factory.mktemp("data"), train=48, test=12)
+
+
+@pytest.fixture
+def anew():
+    """accelerate keeps a process's first answers about precision and compiling: here they are open, and afterwards again."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture

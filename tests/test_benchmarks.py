@@ -4,20 +4,16 @@ import json
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from benchmarks import pace, train_speed
+from tests.runs import anew  # noqa: F401 (a fixture)
 from training.config import TrainConfig, architectures, preset_names, read_preset
 from training.optim import parameter_groups
 
 SHAPE = dict(image_size=8, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
 
 
-@pytest.fixture(autouse=True)
-def _clean_state():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_float32_matmul_precision("highest")
+pytestmark = pytest.mark.usefixtures("anew")
 
 
 def test_the_speed_line_holds_what_it_promises(monkeypatch, tmp_path, capsys):

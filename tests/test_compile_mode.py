@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
-from tests.runs import RANDOM, dataset, flags  # noqa: F401 (dataset is a fixture)
+from tests.runs import RANDOM, anew, dataset, flags  # noqa: F401 (anew and dataset are fixtures)
 from training import run, train
 from training.config import TrainConfig
 from vit_demo.errors import UserError
@@ -28,14 +27,6 @@ def test_only_whole_steps_of_one_gpu_are_replayed(monkeypatch, device, hip, proc
     accelerator = SimpleNamespace(device=torch.device(device), num_processes=processes)
     monkeypatch.setattr(torch.version, "hip", hip)
     assert run.compile_mode(TrainConfig(output="unused", batch_size=8, accumulation=accumulation), accelerator) == mode
-
-
-@pytest.fixture
-def anew():
-    """accelerate keeps a process's first answer about compiling."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_a_run_compiles_in_the_mode_that_suits_it(dataset, tmp_path, monkeypatch, anew):

@@ -12,12 +12,11 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from accelerate.utils import TorchDynamoPlugin
 from safetensors.torch import load_file
 from transformers import ViTImageProcessorPil, ViTMAEForPreTraining
 
-from tests.runs import again, flags, full_disk, quick  # noqa: F401 (quick is a fixture)
+from tests.runs import again, anew, flags, full_disk, quick  # noqa: F401 (anew and quick are fixtures)
 from tests.tiny import save_tiny_model
 from tests.training_data import parquet_dataset, rows, write_parquet
 from training import pretrain, train
@@ -150,16 +149,8 @@ def test_without_a_test_split_the_pictures_that_a_fine_tune_measures_on_are_not_
     assert len(whole.train) == 60 and whole.held_out is None
 
 
-@pytest.fixture
-def another_precision():
-    """accelerate keeps the first one for the life of a process."""
-    AcceleratorState._reset_state()
-    yield
-    AcceleratorState._reset_state()
-
-
 @pytest.mark.parametrize("flag, attention", [("--precision=bf16", "eager"), ("--compile=yes", UNMASKED)])
-def test_the_decoder_attends_as_the_encoder_does(dataset, tmp_path, monkeypatch, another_precision, flag, attention):
+def test_the_decoder_attends_as_the_encoder_does(dataset, tmp_path, monkeypatch, anew, flag, attention):
     start, models = train.start, []
 
     def watched(*given):

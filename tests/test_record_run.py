@@ -7,21 +7,17 @@ import time
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from benchmarks import record_run, record_stage, train_speed
 from tests.record_stages import PLAN, command, dataset, perform, play, unpacked  # noqa: F401 (command, dataset and play are fixtures)
+from tests.runs import anew  # noqa: F401 (a fixture)
 from training import pretrain
 from training.config import TrainConfig, read_preset
 from vit_demo.errors import UserError
 
 
-@pytest.fixture(autouse=True)
-def _clean_state():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    torch.set_float32_matmul_precision("highest")
+pytestmark = pytest.mark.usefixtures("anew")
 
 
 def test_the_record_run_keeps_its_protocol(command, tmp_path, monkeypatch, capsys):

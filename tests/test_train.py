@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
-from tests.runs import QUICK, again, dataset, flags, quick, weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.runs import QUICK, again, anew, dataset, flags, quick, weights  # noqa: F401 (anew, dataset and quick are fixtures)
 from tests.tiny import pil, save_tiny_model
 from tests.training_data import NAMES, image_folder, parquet_dataset
 from training import checkpoint, outcome, train
@@ -140,8 +140,10 @@ def test_the_processors_constants_survive_fine_tuning(dataset, tmp_path, monkeyp
 
 
 @pytest.mark.proof
-def test_a_compiled_model_is_saved_under_plain_names(dataset, tmp_path):
+def test_a_compiled_model_is_saved_under_plain_names(dataset, tmp_path, anew):
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     main(flags(dataset, tmp_path / "run", "--compile", "yes", "--epochs", "1"))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > compiled
     assert load(str(tmp_path / "run")).labels == NAMES and not any("_orig_mod" in name for name in weights(tmp_path / "run"))
     state, _ = checkpoint.load(checkpoint.newest_complete(tmp_path / "run" / "state"))
     assert not any("_orig_mod" in name for name in state)
