@@ -1,8 +1,8 @@
 # Ends on a CPU a record run whose GPU went before it was over, in about 25 minutes on two cores with bfloat16:
 #     bash benchmarks/record_ending.sh DATA RUN
 # RUN is the folder that `python -m benchmarks.record_run --from-parts` unpacks: the run of record_onward.yaml, of which the lent machine
-# did 330 of 357 epochs (results/record_run_2026-11-26.json). The learning rates go on from those that it had reached, an eightieth of
-# their peaks, and fall to zero in 6 epochs instead of 27; the batches are smaller and more, so that the weights have as far to go.
+# did 330 of 357 epochs (results/record_onward_2026-11-26.json). The learning rates go on from about those that it had reached, an
+# eightieth of their peaks for a 65th, since the batches are smaller and more, and fall to zero in 6 epochs instead of 27.
 # Mixing was over, as here. It was settled before it ran (this file was committed first): all 50,000 training pictures, the last
 # checkpoint, which is carried whatever it answers, and the test pictures are read once, at its end.
 set -e
