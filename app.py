@@ -42,13 +42,10 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     chosen = options(argv)
+    from vit_demo import zero_gpu  # noqa: F401  (where GPUs are lent, this wants to come before torch)
     import torch
 
-    from vit_demo import (
-        classifier,
-        hub_address,
-        zero_gpu,  # noqa: F401  (where GPUs are lent, this wants to come before torch)
-    )
+    from vit_demo import classifier, hub_address
     from vit_demo.errors import UserError
     from vit_demo.hub_model import DEFAULT_LIMITS, NO_LIMITS
     from vit_demo.models import Models

@@ -25,7 +25,6 @@ def main(argv: list[str] | None = None) -> Path:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cut_short", description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the run that stopped")
     parser.add_argument("output", type=Path, help="folder for the model")
-    parser.add_argument("--device", help="what it ran on, where its state is too old to say so")
     parser.add_argument("--dataset", help="where its data lie here, if elsewhere")
     args = parser.parse_args(argv)
     if args.output.exists():
@@ -43,7 +42,7 @@ def main(argv: list[str] | None = None) -> Path:
     args.output.mkdir(parents=True)
     outcome.write_weights(args.output, model, checkpoint.shipped(tensors), make_processor(config)[0])
     seen = facts["step"] * config.batch_size
-    metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": args.device or ", then ".join(facts["devices"]),
+    metrics = {"epochs": len(facts["history"]), "images_seen": seen, "images_per_second": seen / facts["seconds"], "seconds": facts["seconds"], "device": ", then ".join(facts["devices"]),
                "dataset": {"name": dataset_name(config.dataset, None), "config": config.dataset_config, "train_split": config.train_split, "validation_images": config.validation_images},
                "seed": config.seed, "command": command(config, model.config.image_size), "preset": config.preset, **descent(config.model), "history": facts["history"],
                "note": f"stopped after step {facts['step']}, {len(facts['history'])} of {config.epochs} epochs"}

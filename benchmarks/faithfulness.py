@@ -155,10 +155,11 @@ def main(argv: list[str] | None = None) -> dict:
                   "transformers": transformers.__version__, "fingerprint": fingerprint(classifier.model)}
     kept = kept_rows(args.rows, conditions)
     train, test = (run(args, classifier, dataset, split, kept) for split in ("train", "test"))
-    before = earlier(args.output, conditions)
+    file = classifier.files / FAITHFULNESS_FILE
+    before = earlier(args.output or (file if args.beside else None), conditions)
     most = before.get("test", {}).get(RANDOM, {}).get("pictures", 0)
     names = [*args.maps, *([RANDOM] if args.maps == list(METHODS) or args.pictures > most else [])]  # it stays that of the most pictures
-    conditions_told = {**conditions, "pictures": max(args.pictures, most)}
+    pictures = max(args.pictures, most)
     on_train, on_test = summary(train, names), summary(test, names)
     all_on_train = {**before.get("train", {}), **on_train}
     best = max((name for name in METHODS if name in all_on_train), key=lambda name: all_on_train[name]["difference"])
@@ -168,14 +169,13 @@ def main(argv: list[str] | None = None) -> dict:
     print(f"best on the training pictures: {best}; shipped as default: {DEFAULT}")
     if args.output:
         leads = {name: lead(test, DEFAULT, name) for name in names if name != DEFAULT and all(DEFAULT in row["drop"] for row in test)}
-        told = {**before, "conditions": conditions_told, "best_on_train": best, "shipped_default": DEFAULT,
+        told = {**before, "conditions": {**conditions, "pictures": pictures}, "best_on_train": best, "shipped_default": DEFAULT,
                 "test": {**before.get("test", {}), **on_test}, "train": all_on_train,
                 "default_minus_other_ci95": {**(before.get("default_minus_other_ci95", {}) if DEFAULT not in names else {}), **leads}}
         args.output.write_text(json.dumps(told, indent=1) + "\n")
     if args.beside:
-        file = classifier.files / FAITHFULNESS_FILE
         told = earlier(file, conditions)
-        told = {**told, "pictures": conditions_told["pictures"], "conditions": conditions, "best_on_train": best, "test": {**told.get("test", {}), **on_test}}
+        told = {**told, "pictures": pictures, "conditions": conditions, "best_on_train": best, "test": {**told.get("test", {}), **on_test}}
         file.write_text(json.dumps(told, indent=1) + "\n")
     print(json.dumps(on_test))
     return on_test

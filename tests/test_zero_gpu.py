@@ -63,6 +63,13 @@ def test_large_models_borrow_and_answer_the_same(there, tmp_path):
     assert done.stdout.split("\n")[:2] == (["small: []", "large: ['lent_logits', '_lent_pass']"] if there else ["small: no spaces", "large: no spaces"])
 
 
+def test_the_app_meets_the_package_before_torch(tmp_path):
+    """It puts its own in torch's place, and is too late once torch is there."""
+    (tmp_path / "spaces.py").write_text("import sys\nprint('torch is there:', 'torch' in sys.modules)\nGPU = lambda duration: lambda function: function\n")
+    done = subprocess.run([sys.executable, "app.py", "--model", str(tmp_path)], cwd=ROOT, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True)
+    assert (done.returncode, done.stdout) == (2, "torch is there: False\n"), done.stderr
+
+
 def test_only_where_gpus_are_lent_is_a_model_moved(monkeypatch):
     moved = []
     model = type("Model", (), {"to": lambda self, device: moved.append(device)})()

@@ -27,7 +27,6 @@ from training.report import device_name
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
 from training.yaml_settings import save_yaml
 from vit_demo import commands
-from vit_demo.commands import STOPPED
 from vit_demo.errors import UserError
 
 PROBE = ".may-be-written-"  # a file that some systems show until it is closed; other processes of the run may be looking
@@ -104,7 +103,7 @@ def resumable(run: Run) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         run.accelerator.print(f"\nstopped before the trained model was measured and written; go on with:\n  {resume_command(run)}")
-        raise SystemExit(STOPPED) from None
+        raise SystemExit(commands.STOPPED) from None
 
 
 def train(run: Run, started: float) -> None:
@@ -147,7 +146,7 @@ def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
 
 def leave(run: Run) -> None:
     run.accelerator.print(f"\nstopped after step {run.progress.step} of {run.total_steps}; go on with:\n  {resume_command(run)}")
-    raise SystemExit(STOPPED)
+    raise SystemExit(commands.STOPPED)
 
 
 def end_epoch(run: Run, epoch: int, totals: dict) -> None:

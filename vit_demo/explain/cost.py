@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import prod
 from typing import NamedTuple
 
+
 Size = int | Sequence[int]  # a square's side, or height and width, in pixels
 
 
