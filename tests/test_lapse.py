@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from training.outcome import snapshot_epochs
 from vit_demo import snapshots
 from vit_demo.chapters import lapse, model, projection
 from vit_demo.classifier import load
+from vit_demo.errors import Stopped
 from vit_demo.samples import SAMPLES
 
 
@@ -137,14 +140,80 @@ def test_no_model_stays_in_memory(folder):
     assert len(reply["steps"]) == 2 and most <= before + 2 and alive() == before  # a model and its viewing twin
 
 
-def test_whoever_leaves_makes_room_for_the_next(folder, monkeypatch):
-    look = look_at(load(folder))
-    leaving = model.answer(look, {"what": "lapse"})
-    assert [next(leaving)["steps"], len(next(leaving)["steps"])] == [[], 1]
+def test_whoever_is_cut_off_in_mid_film_holds_up_nobody(folder, monkeypatch):
+    """As when a server ends below a visitor: nobody goes on with their film, and nobody closes it either."""
     monkeypatch.setattr(lapse, "WAIT", 0.1)
-    assert "another visitor" in last(look)["problem"]
-    leaving.close()
+    look = look_at(load(folder))
+    cut_off = model.answer(look, {"what": "lapse"})
+    assert [next(cut_off)["steps"], len(next(cut_off)["steps"])] == [[], 1]
     assert len(last(look)["steps"]) == 2
+    assert len(next(cut_off)["steps"]) == 2  # and could go on
+
+
+@pytest.fixture
+def opening(monkeypatch):
+    """opening(folder, at) -> events: a snapshot is being opened, and may be; of the film's snapshot at that place."""
+    def begin(folder, at):
+        begun, may = threading.Event(), threading.Event()
+        film = lapse.film
+
+        def held(classifier):
+            found = film(classifier)
+            slow = replace(found[at], open=lambda stop: (begun.set(), may.wait(30), found[at].open(stop))[-1])
+            return [slow if snapshot is found[at] else snapshot for snapshot in found]
+
+        monkeypatch.setattr(lapse, "film", held)
+        visitor = threading.Thread(target=lambda: last(look_at(load(folder))))
+        visitor.start()
+        assert begun.wait(30)
+        monkeypatch.setattr(lapse, "film", film)
+        monkeypatch.setattr(lapse, "WAIT", 0.1)
+        ends.append(lambda: (may.set(), visitor.join()))
+        return may, visitor
+
+    ends = []
+    yield begin
+    for end in ends:
+        end()
+
+
+def test_visitors_take_turns_and_are_told_when_that_takes_long(folder, opening):
+    may, visitor = opening(folder, 0)
+    told = last(look_at(load(folder)))
+    assert not told["open"] and told["steps"] == [] and told["problem"].startswith("another visitor's snapshots are being opened")
+    may.set()
+    visitor.join()
+    assert len(last(look_at(load(folder)))["steps"]) == 2
+
+
+def test_who_waits_too_long_in_mid_film_keeps_what_is_there(folder, opening):
+    look = look_at(load(folder))
+    waiting = model.answer(look, {"what": "lapse"})
+    assert [next(waiting)["steps"], len(next(waiting)["steps"])] == [[], 1]
+    opening(folder, 1)
+    told = next(waiting)
+    assert [told["open"], told["check"]["value"], "p" in told["steps"][0]] == [True, told["steps"][0]["p"], True]
+    assert told["steps"][1]["epoch"] == 2 and "another visitor" in told["steps"][1]["problem"] and next(waiting, None) is None
+
+
+def test_whoever_leaves_while_a_snapshot_is_on_its_way_stops_that(folder, monkeypatch):
+    look, heard, ended = look_at(load(folder)), [], threading.Event()
+    film = [replace(snapshot, open=lambda stop: (heard.append(stop.wait(60)), ended.set())) for snapshot in lapse.film(look.classifier)]
+    monkeypatch.setattr(lapse, "film", lambda classifier: film)
+    leaving = model.answer(look, {"what": "lapse"})
+    assert [next(leaving)["steps"], next(leaving)["steps"]] == [[], []]
+    leaving.close()
+    assert ended.wait(10) and heard == [True]
+
+
+def test_whoever_leaves_while_waiting_stops_waiting(folder, opening, monkeypatch):
+    may, visitor = opening(folder, 0)
+    monkeypatch.setattr(lapse, "WAIT", 30)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped), lapse.turn(stop):
+        pass
+    assert visitor.is_alive() and not may.is_set()
 
 
 def test_large_ones_are_opened_when_asked_for(folder, monkeypatch):

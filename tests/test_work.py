@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from vit_demo.chapters import work
 from vit_demo.chapters.work import told
 
 
@@ -33,6 +34,29 @@ def test_leaving_stops_the_work():
     next(bits)
     bits.close()
     assert ended.wait(5) and len(rounds) < 9_000
+
+
+def test_leaving_stops_work_that_says_nothing():
+    stop = threading.Event()
+    bits = told(lambda progress: {"stopped": stop.wait(60)}, stop)
+    assert [next(bits), next(bits)] == [{"progress": 0}] * 2
+    bits.close()
+    assert stop.is_set()
+
+
+def test_silence_repeats_what_was_said_last(monkeypatch):
+    monkeypatch.setattr(work, "BEAT", 0.01)
+    may = threading.Event()
+
+    def slow(progress):
+        progress(1, 4)
+        return {"answer": may.wait(60)}
+
+    bits = told(slow)
+    shares = [next(bits)["progress"] for _ in range(4)]
+    assert shares in ([0.25] * 4, [0, 0.25, 0.25, 0.25])
+    may.set()
+    assert list(bits)[-1] == {"answer": True, "progress": 1}
 
 
 def test_an_error_reaches_who_asked():

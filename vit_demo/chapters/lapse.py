@@ -1,10 +1,13 @@
 """Chapter 9, below: what the snapshots along a training make of the visitor's picture, one after the other. For a model that
 brings none, a small one that the app carries is shown as it learned.
 
-One snapshot's model is in memory at a time; what is kept is what is drawn of it, and that by the browser alone.
+One snapshot's model is in memory at a time; what is kept is what is drawn of it, and that by the browser alone. Visitors take
+turns, one snapshot each: a turn ends with the work, so that whoever leaves, or is cut off with their server, holds up nobody.
 """
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Event, Semaphore
 
@@ -16,13 +19,14 @@ from vit_demo.chapters.scene import Look, folder_of, percent, snippet, whole
 from vit_demo.chapters.work import told
 from vit_demo.classifier import Classifier, load
 from vit_demo.draw import pack
-from vit_demo.errors import UserError
+from vit_demo.errors import Stopped, UserError
 from vit_demo.explain import embeddings, positions
 from vit_demo.snapshots import Snapshot, bytes_of, film
 from vit_demo.trace import trace
 
-AT_ONCE = Semaphore(1)  # one visitor's snapshots are opened at a time
-WAIT = 10  # seconds for another's; one's own, of the picture before, ends within one snapshot
+AT_ONCE = Semaphore(1)  # snapshots of all visitors that are open at a time
+WAIT = 10  # seconds for another's
+HEARD = 0.1  # seconds until a stop is heard
 UNASKED = 200_000_000  # bytes; more than that, and whatever has to come from the Hub, is opened when a visitor says so
 DRAWN_WHOLE = 50_000  # cosines of positions; finer grids are left out
 SHAPE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_labels")
@@ -44,15 +48,8 @@ def lapse(look: Look, question: dict) -> Iterator[dict]:
     opens = bool(found) and (question.get("open", False) or look.classifier.origin is None and size <= UNASKED)
     about = {"epochs": [snapshot.epoch for snapshot in found], "copies": copies, "bytes": size, "open": opens, "of": drawn_on(look, whose), "steps": []}
     yield about
-    if not opens:
-        return
-    if not AT_ONCE.acquire(timeout=WAIT):
-        yield about | {"open": False, "problem": "another visitor's snapshots are being opened just now; try again in a minute"}
-        return
-    try:
+    if opens:
         yield from steps(look, found, about)
-    finally:
-        AT_ONCE.release()
 
 
 def shown(look: Look) -> tuple[Look, list[Snapshot], str | None]:
@@ -75,6 +72,26 @@ def drawn_on(look: Look, whose: str | None) -> dict:
     return {**look.shown, "layers": look.config.num_hidden_layers, "label": look.classifier.labels[look.ranked[0]], "whose": whose}
 
 
+class Busy(UserError):
+    def __init__(self) -> None:
+        super().__init__("another visitor's snapshots are being opened just now; try again in a minute")
+
+
+@contextmanager
+def turn(stop: Event):
+    """Raises Busy when another's goes on for too long, and Stopped."""
+    deadline = time.monotonic() + WAIT
+    while not AT_ONCE.acquire(timeout=min(HEARD, WAIT)):
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() > deadline:
+            raise Busy
+    try:
+        yield
+    finally:
+        AT_ONCE.release()
+
+
 def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:
     done, checked = [], {}
     last = embeddings.filter_components(embeddings.projection(look.model)[0], COMPONENTS).filters
@@ -82,17 +99,25 @@ def steps(look: Look, found: list[Snapshot], about: dict) -> Iterator[dict]:
         stop = Event()
 
         def work(progress, snapshot=snapshot, stop=stop) -> dict:
-            try:
-                opened = snapshot.open(stop)
-                if any(getattr(opened.model.config, key) != getattr(look.config, key) for key in SHAPE):
-                    return {"step": {"problem": "it has another shape than the model"}}
-                return {"step": drawn(look, opened, last)}
-            except UserError as error:
-                return {"step": {"problem": str(error)}}
+            with turn(stop):
+                try:
+                    opened = snapshot.open(stop)
+                    if any(getattr(opened.model.config, key) != getattr(look.config, key) for key in SHAPE):
+                        return {"step": {"problem": "it has another shape than the model"}}
+                    return {"step": drawn(look, opened, last)}
+                except UserError as error:
+                    return {"step": {"problem": str(error)}}
 
         step = {"epoch": snapshot.epoch, "accuracy": accuracy(look.classifier.metrics, snapshot.epoch)}
-        for bit in told(work, stop):
-            step |= bit.get("step", {})
+        try:
+            for bit in told(work, stop):
+                if "step" not in bit:  # a large one is on its way, and a visitor may leave meanwhile
+                    yield about | {"steps": list(done), "progress": len(done) / len(found), **checked}
+                step |= bit.get("step", {})
+        except Busy as error:
+            rest = [{"epoch": missed.epoch, "problem": str(error)} for missed in found[len(done):]]
+            yield about | ({"steps": done + rest, "progress": 1, **checked} if done else {"open": False, "problem": str(error)})
+            return
         done.append(step)
         if not checked and snapshot.name and "p" in step:
             checked = {"check": check(look, snapshot, step)}

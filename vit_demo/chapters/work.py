@@ -11,10 +11,13 @@ from vit_demo.explain.attribution import Attribution, patches_of
 from vit_demo.explain.methods import Method
 
 
+BEAT = 0.5  # seconds of silence after which the last word is said again: only between two words can anybody leave
+
+
 def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None) -> Iterator[dict]:
     """work(progress) -> {"progress": share} while it runs, then what it returned. Leaving the iteration stops it: it sets
     `stop`, at which progress() raises Stopped; work that waits for others may look at it too."""
-    heard, stop = queue.Queue(), stop or threading.Event()
+    heard, stop, share = queue.Queue(), stop or threading.Event(), 0
 
     def progress(done: int, total: int) -> None:
         if stop.is_set():
@@ -32,11 +35,15 @@ def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Eve
     threading.Thread(target=run, daemon=True, name="work of a chapter").start()
     try:
         while True:
-            bit = heard.get()
+            try:
+                bit = heard.get(timeout=BEAT)
+            except queue.Empty:
+                bit = {"progress": share}
             while not heard.empty() and isinstance(bit, dict) and bit["progress"] < 1:
                 bit = heard.get()  # only the newest counts
             if isinstance(bit, BaseException):
                 raise bit
+            share = bit["progress"]
             yield bit
             if bit["progress"] == 1 and len(bit) > 1:
                 return
