@@ -23,7 +23,7 @@ from vit_demo.models import Models
 from vit_demo.space import pins, readme
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text("utf-8")
+TEXT, RESULTS = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/results.md"))
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = sorted({part for kind, block in BLOCKS if not kind for line in block.splitlines()
                    for part in (words.strip() for words in re.sub(r"\s#.*|\s…", "", line).split("&&"))
@@ -93,9 +93,30 @@ def test_the_map_names_real_files_and_misses_none_at_the_top():
     assert {path for path in modules - named if Path(path).name not in MAP} == set()
 
 
-def test_every_link_within_the_project_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", TEXT) if "://" not in link]
-    assert links and [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize(("place", "text"), [(ROOT, TEXT), (ROOT / "docs", RESULTS)], ids=["README", "results"])
+def test_every_link_within_the_project_leads_somewhere(place, text):
+    links = [link.split("#") for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links and [file for file, *_ in links if not (place / file).exists()] == []
+    for file, heading in (link for link in links if len(link) == 2):
+        headings = re.findall(r"^#+ (.+)$", (place / file).read_text("utf-8"), re.MULTILINE)
+        assert heading in [title.lower().replace(" ", "-") for title in headings]
+
+
+def test_the_accuracy_in_front_is_that_of_the_model_which_is_carried():
+    metrics = json.loads((BUNDLED / "metrics.json").read_text())
+    reached, low, high = (f"{100 * share:.2f}" for share in (metrics["test_accuracy"], *metrics["accuracy_ci95"]))
+    assert f"5.36 M parameters, from scratch | **{reached} %** ({low} to {high} %), n=1" in TEXT and 5.355e6 < metrics["parameters"] < 5.365e6
+    assert f"on a GPU first, has {reached} %" in TEXT and f"**{reached} %** (95 % interval {low} to {high} %)" in RESULTS
+
+
+def test_the_speeds_are_those_that_were_measured():
+    told = re.findall(r"^\| [^|]*\[conditions\]\(([^)]*train_speed[^)]*)\)\) \| \*\*([\d,]+)\*\* \| ([\d,]+) \| ([\d,–]+) \| ([\d,–]+) \|$", TEXT, re.MULTILINE)
+    assert len(told) == len(list((ROOT / "benchmarks" / "results").glob("train_speed_*.json")))
+    for file, *speeds in told:
+        measured = json.loads((ROOT / file).read_text())
+        for text, name in zip(speeds, ("ours", "limit", "trainer_tuned", "trainer"), strict=True):
+            found = measured[f"{name}_img_s"]
+            assert float(text.replace(",", "")) == pytest.approx(found, rel=2e-3) if text != "–" else found is None
 
 
 def test_the_front_matter_is_that_of_a_space():
@@ -144,7 +165,7 @@ def test_the_heat_maps_numbers_are_those_that_were_measured():
         row = measured["test"][titles[title]]
         assert [float(text.replace("−", "-")) for text in numbers] == pytest.approx([row["insertion"], row["deletion"], row["difference"], *row["ci95"]], abs=5.1e-4)
     between, before = (json.loads((ROOT / "benchmarks" / "results" / f"faithfulness_{name}.json").read_text()) for name in ("cut_short", "cpu_only"))
-    steady = re.findall(r"^\| ([^|]+) \| ([\d.−]+) \| ([\d.−]+) \| ([\d.−]+) \|$", TEXT, re.MULTILINE)
+    steady = re.findall(r"^\| ([^|]+) \| ([\d.−]+) \| ([\d.−]+) \| ([\d.−]+) \|$", RESULTS, re.MULTILINE)
     assert {titles[title] for title, *_ in steady} == set(measured["test"])
     for title, *differences in steady:
         assert [float(text.replace("−", "-")) for text in differences] == pytest.approx([found["test"][titles[title]]["difference"] for found in (measured, between, before)], abs=5.1e-4)
@@ -153,8 +174,8 @@ def test_the_heat_maps_numbers_are_those_that_were_measured():
         rivals = [row["ci95"][1] for name, row in before[split].items() if name not in (DEFAULT, "shapley")]
         assert before[split][DEFAULT]["ci95"][0] > max(rivals)
     leads, led = measured["default_minus_other_ci95"], between["default_minus_other_ci95"]
-    assert min(led, key=lambda name: led[name][0]) == "gradcam" and led["gradcam"][0] > 0 and "Grad-CAM, by {:.3f} to {:.3f}".format(*led["gradcam"]) in TEXT
+    assert min(led, key=lambda name: led[name][0]) == "gradcam" and led["gradcam"][0] > 0 and "Grad-CAM, by {:.3f} to {:.3f}".format(*led["gradcam"]) in RESULTS
     assert set(leads) == set(measured["test"]) - {DEFAULT} and [name for name in leads if leads[name][0] <= 0] == ["gradcam"] and leads["gradcam"][1] > 0
-    assert "its lead: {:.3f} to {:.3f}; on training".format(*leads["gradcam"]).replace("-", "−") in TEXT
+    assert "its lead: {:.3f} to {:.3f}; on training".format(*leads["gradcam"]).replace("-", "−") in RESULTS
     low, high = before["default_minus_other_ci95"]["shapley"]
-    assert low < 0 and f"(95 % interval of its lead: {low:.3f} to {high:.3f})".replace("-", "−") in TEXT
+    assert low < 0 and f"(95 % interval of its lead: {low:.3f} to {high:.3f})".replace("-", "−") in RESULTS
