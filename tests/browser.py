@@ -98,11 +98,18 @@ def expected_bars(folder, picture, k=5):
 def choose(page, sample: int):
     page.click(f"[data-sample='{sample}']")
     page.wait_for_selector(f"[data-sample='{sample}'][aria-pressed='true']")
+    drawn(page)
 
 
 def go(page, chapter: int):
     page.click(f"[data-chapter='{chapter}']")
     page.wait_for_selector(f".chapter[data-number='{chapter}']")
+    drawn(page)
+
+
+def drawn(page):
+    """Until the answers to all clicks are there: one to where the page is already would otherwise be drawn over what a test does next."""
+    page.wait_for_function("!vit.steps.busy")
 
 
 def canvases(page, selector: str) -> list[torch.Tensor]:

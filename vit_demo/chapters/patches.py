@@ -87,10 +87,10 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
     light = [size for size in plan if 3 * size * size * config.hidden_size <= MOST_WEIGHTS]
     if light and cost.patch_count(config.image_size, light[0]) < MOST_TOKENS:
         plan = light
-    yield {"rows": done, "progress": 0}
+    yield {"rows": [], "progress": 0}
     for row in cost.timings(config, plan, lambda size: forward(config, size), time.perf_counter, MOST_TOKENS):
         done.append({"patch": row.patch_size, "tokens": row.tokens, "pairs": row.pairs, "seconds": row.seconds, "measured": row.measured})
-        yield {"rows": done, "progress": len(done) / len(plan)}
+        yield {"rows": list(done), "progress": len(done) / len(plan)}
 
 
 def forward(config, size: int):

@@ -85,7 +85,7 @@ def answer(look: Look, question: dict) -> Iterator[dict]:
         for share in SHARES:
             curve = positions.shuffle_curve(look.model, patches, best, [share], 1 if share == 0 else SEEDS)[:, 0]
             points.append({"share": share, "mean": curve.mean().item(), "low": curve.min().item(), "high": curve.max().item()})
-            yield {"curve": points, "progress": len(points) / len(SHARES)}
+            yield {"curve": list(points), "progress": len(points) / len(SHARES)}
         return
     if question["what"] == "resize":
         yield resize.resized(look, question.get("size"), question.get("patch"))
