@@ -93,7 +93,7 @@ def test_the_corpus_is_large_enough():
 def test_a_folder_gets_the_same_refusal_but_no_caps(case, folder):
     change, message, _ = HOSTILE[case]
     change(folder)
-    cap = "the limit is" in message or "attention maps" in message
+    cap = "the limit is" in message or "for one picture" in message or "of one picture" in message
     with pytest.raises(UserError) as refusal:
         load(folder)
     assert ("the limit is" not in str(refusal.value)) if cap else str(refusal.value).startswith("model: ")
@@ -151,6 +151,25 @@ def test_limits():
         read_config("vit-l", VIT_L, DEFAULT_LIMITS)
     assert read_config("vit-l", VIT_L, replace(Limits(), parameters=400e6)).num_labels == 1000
     assert read_config("vit-l", VIT_L, NO_LIMITS).num_labels == 1000
+
+
+@pytest.mark.parametrize("shape, side, patch", [
+    ((1280, 32, 16), 224, 14), ((1024, 24, 16), 384, 16), ((1024, 24, 16), 224, 14), ((768, 12, 12), 224, 8),
+    ((768, 12, 12), 384, 16), ((768, 12, 12), 512, 32), ((384, 12, 6), 512, 16), ((192, 12, 3), 512, 16)])
+def test_what_real_models_compute_is_within_the_limits(shape, side, patch):
+    width, layers, heads = shape
+    raw = {"model_type": "vit", "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": 4 * width,
+           "image_size": side, "patch_size": patch}
+    assert read_config("it", raw, replace(DEFAULT_LIMITS, parameters=700e6)).patch_size == patch
+
+
+def test_a_narrow_model_of_few_parameters_may_compute_too_much():
+    """The limit is on tokens x neurons x layers: as many fit in one layer as in three with a third each."""
+    raw = {"model_type": "vit", "hidden_size": 4, "num_attention_heads": 1, "image_size": 512, "patch_size": 16}  # 1025 tokens
+    for layers, neurons in [(1, 73_170), (3, 24_390)]:
+        assert read_config("it", raw | {"num_hidden_layers": layers, "intermediate_size": neurons}, DEFAULT_LIMITS)
+        with pytest.raises(UserError, match=r"for one picture in bytes is 300,.*, the limit is 300,000,000; .* lift it with --no-limits$"):
+            read_config("it", raw | {"num_hidden_layers": layers, "intermediate_size": neurons + 1}, DEFAULT_LIMITS)
 
 
 def test_weights_are_weighed_before_they_are_fetched():

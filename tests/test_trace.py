@@ -124,3 +124,11 @@ def test_a_kept_picture_is_not_decoded_again(tmp_path, monkeypatch):
 def test_a_trace_larger_than_the_cache_is_not_kept(tmp_path):
     tiny, cache = load(save_model(tmp_path / "tiny")), TraceCache(most_bytes=1000)
     assert cache.trace(tiny, file(0)) is not cache.trace(tiny, file(0)) and cache.nbytes == 0
+
+
+def test_a_trace_larger_than_the_cache_leaves_the_others_there(tmp_path):
+    tiny, large = load(save_model(tmp_path / "tiny")), load(save_model(tmp_path / "large", size=(64, 64)))
+    cache = TraceCache(most_bytes=2 * trace(tiny, picture(0)).nbytes)
+    kept = [cache.trace(tiny, file(0)), cache.trace(tiny, file(1))]
+    assert cache.trace(large, file(0)).nbytes > cache.most_bytes
+    assert [cache.trace(tiny, file(0)), cache.trace(tiny, file(1))] == kept

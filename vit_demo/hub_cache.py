@@ -47,10 +47,13 @@ def whole(folder: Path, name: str) -> Path | None:
 
 def remember(address: Address, revision: str, cache: Path) -> None:
     """Name the commit that a branch leads to, as the client's cache does. Only now, when all of it is here: a download
-    that was broken off leaves the older, complete copy the one to fall back on."""
+    that was broken off leaves the older, complete copy the one to fall back on. The folder's date tells when it was last asked for."""
+    there = cache / repo_folder_name(repo_id=address.id, repo_type="model")
+    with suppress(OSError):
+        os.utime(there / "snapshots" / revision)
     if address.pinned:
         return
-    ref = cache / repo_folder_name(repo_id=address.id, repo_type="model") / "refs" / (address.revision or "main")
+    ref = there / "refs" / (address.revision or "main")
     half_written = ref.with_name(f"{ref.name}.{os.getpid()}.{threading.get_ident()}")
     with suppress(OSError):  # a cache that can only be read serves all the same
         ref.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,8 @@ def remember(address: Address, revision: str, cache: Path) -> None:
 
 
 def trim(cache: Path, most_bytes: float, newest: str) -> None:
-    """Delete whole models, the longest unused first and never the newest, until the rest fits."""
+    """Delete whole models, the longest unused first and never the newest, until the rest fits; then older commits of the newest, and never
+    the one that was remembered last."""
     try:
         found = scan_cache_dir(cache)
     except CacheNotFound:
@@ -69,3 +73,9 @@ def trim(cache: Path, most_bytes: float, newest: str) -> None:
         if size > most_bytes and repository.repo_id != newest:
             found.delete_revisions(*(revision.commit_hash for revision in repository.revisions)).execute()
             size -= repository.size_on_disk
+    if size > most_bytes:
+        there = [revision for repository in found.repos if repository.repo_id == newest for revision in repository.revisions]
+        older = sorted(there, key=lambda revision: revision.snapshot_path.stat().st_mtime)[:-1]
+        # Of one, of two, of three: together, because what commits share goes with the last that has it, and the scan is of before.
+        deletions = [found.delete_revisions(*(kept.commit_hash for kept in older[:count])) for count in range(len(older) + 1)]
+        next((some for some in deletions if size - some.expected_freed_size <= most_bytes), deletions[-1]).execute()

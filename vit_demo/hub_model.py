@@ -35,6 +35,7 @@ class Limits:
     weight_files: float = 8
     tensors: float = 2000
     attention_bytes: float = 600e6  # all attention maps of one picture, float32
+    mlp_bytes: float = 300e6  # all that its MLPs hold of one picture, float32; ViT-L/16 at 384 px, 227 MB, is the most of those in use
     answer_seconds: float = 20  # for the Hub to name a revision and send the small files
     download_seconds: float = 900  # for it to send the weights
 
@@ -86,8 +87,11 @@ def read_config(name: str, raw: dict, limits: Limits) -> ViTConfig:
         id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)})
     tokens = math.prod(patch_grid(config)) + 1
     attention_bytes = 4 * numbers["num_hidden_layers"] * heads * tokens ** 2
+    # Parameters do not bound these: a narrow model has few of them for each of very many neurons.
+    mlp_bytes = 4 * numbers["num_hidden_layers"] * numbers["intermediate_size"] * tokens
     refuse_above(name, "number of parameters", parameter_count(config), limits.parameters)
     refuse_above(name, "attention maps of one picture in bytes", attention_bytes, limits.attention_bytes)
+    refuse_above(name, "activations of its MLPs for one picture in bytes", mlp_bytes, limits.mlp_bytes)
     return config
 
 

@@ -1,5 +1,6 @@
 """An upload -> an upright RGB picture, or a refusal that says what to do."""
 
+import math
 import re
 import struct
 import zlib
@@ -7,7 +8,8 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vit_demo.errors import UserError
@@ -18,12 +20,21 @@ MOST_PIXELS = 25_000_000  # of a file that is decoded whole, which takes up to 1
 MOST_SCANS = 100  # of a JPEG that comes sharper and sharper: each is a pass over all of it, and a file may hold 100,000
 MOST_OF_JPEG = 52_000_000  # decoded at half its sides; one that is sent in several scans takes 7 bytes a pixel all the same: 360 MB
 BYTES_A_PIXEL = 4  # a file of more is no picture, even without compression
-MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of a JPEG; in compressed data there is none
-START_OF_SCAN, END = b"\xff\xda", b"\xff\xd9"
+MOST_READS = 20_000  # of a file's header: some 7,000 notes of a JPEG or PNG, 10,000 blocks of a GIF's comment, which Pillow adds up one by one
+MOST_EXIF = 65_536  # bytes, as many as fit into a JPEG's segment: each of its notes may be all of it, which takes the square of that at worst
+RUN_LENGTHS = (1, 2)  # the compressions of a BMP that Pillow unpacks in Python: 4 bytes may stand for 255 rows
+# Of a JPEG, the markers that say how long their segment is, and its end; libjpeg passes over all others (RST, TEM, what is below C0) as
+# it does over bytes that are no marker, and a second start is an error to it. In compressed data there is none.
+MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+START, START_OF_SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+EXIF, MORE_PICTURES = re.compile(rb"\xff\xe1..Exif\0\0", re.DOTALL), re.compile(rb"\xff\xe2..MPF\0", re.DOTALL)  # segments of a JPEG
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+         6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}  # by what Exif calls the orientation
 # What Pillow's readers raise for files that are cut short, scrambled or made to hurt.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
           NotImplementedError, struct.error, zlib.error)
 
+TOO_MUCH_BESIDE = "this picture carries too much text or too large a colour profile: save it again without them"
 UNREADABLE = "this is not a readable picture: use PNG, JPEG, WebP, BMP or GIF"
 
 
@@ -61,9 +72,16 @@ def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
         if size > most:
             raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {most / 1e6:.0f} MB: make it smaller")
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        image = Image.open(BytesIO(data), formats=FORMATS)
+        file = _File(_with_one_exif(data) if data.startswith(START) else data)
+        image = Image.open(file, formats=FORMATS)
+        if isinstance(image, GifImageFile):
+            file.reads_left += 2 * _blocks(data, image.tile[0].offset)  # to pass over its first frame
+            image.is_animated  # noqa: B018 (asks for the header of the second frame, and keeps the answer)
+        file.reads_left = math.inf
         if isinstance(image, JpegImageFile) and _scans(data) > MOST_SCANS:
             raise UserError("this JPEG is built of too many layers to be read in time; save it again")
+        if image.format == "BMP" and image.info["compression"] in RUN_LENGTHS:
+            raise UserError("this BMP is compressed, and only uncompressed ones are read here: save it again without compression, or as PNG")
         return image
     except UserError:
         raise
@@ -78,6 +96,39 @@ def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
         raise _broken(error) from error
 
 
+class _File(BytesIO):
+    """Ends the reading of a header that goes on and on."""
+
+    reads_left: float = MOST_READS
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise UserError(TOO_MUCH_BESIDE)
+        return super().read(size)
+
+
+def _with_one_exif(jpeg: bytes) -> bytes:
+    """Of several such segments Pillow would make one, of any size, and unpack it; and unpack the list of a file's other pictures. Both
+    become segments that say nothing to it."""
+    first = EXIF.search(jpeg)
+    end = first.end() if first else 0
+    one = jpeg[:end] + EXIF.sub(_unread, jpeg[end:]) if EXIF.search(jpeg, end) else jpeg
+    return MORE_PICTURES.sub(_unread, one)
+
+
+def _unread(segment: re.Match[bytes]) -> bytes:
+    return b"\xff\xe5" + segment[0][2:]  # APP5, which means nothing
+
+
+def _blocks(gif: bytes, at: int) -> int:
+    """How many blocks a frame's data has: each begins with its length, and an empty one ends them."""
+    count = 0
+    while at < len(gif) and gif[at]:
+        at, count = at + gif[at] + 1, count + 1
+    return count
+
+
 def _scans(jpeg: bytes) -> int:
     """Up to the picture's end: telephones append films."""
     found, at = 0, 2
@@ -89,7 +140,7 @@ def _scans(jpeg: bytes) -> int:
 
 def _broken(error: Exception) -> UserError:
     if "MAX_TEXT" in str(error):  # Pillow's bound on what a PNG's compressed text or colour profile unpacks to
-        return UserError("this picture carries too much text or too large a colour profile: save it again without them")
+        return UserError(TOO_MUCH_BESIDE)
     return UserError("this picture is damaged or incomplete: save or download it again")
 
 
@@ -118,11 +169,13 @@ def _made_smaller(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """A turned copy."""
+    """A turned copy. What is noted of which way is up may be broken, or too much to be read: no reason to refuse the picture."""
+    noted = max(len(image.info.get("exif", b"")), len(image.info.get("Raw profile type exif", "")) // 2)  # the latter in hexadecimal
     try:
-        return ImageOps.exif_transpose(image)
-    except BROKEN:  # a broken note on which way is up is no reason to refuse the picture
-        return image.copy()
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation)) if noted <= MOST_EXIF else None
+    except BROKEN:
+        turn = None
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@ name on the Hub. Each is opened as any other model is, when it is wanted, and no
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -16,6 +16,7 @@ CARRIED = BUNDLED.parent / "film"  # a small model with snapshots, for models th
 NAME = re.compile(r"epoch-(\d{1,6})")
 MOST = 24  # of one model; evenly spread, where there are more
 MOST_BYTES = 1_000_000_000  # of weights for one look at all of them
+HEADERS = 1_000_000  # bytes that names and shapes may take in a snapshot's files
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def find(classifier: Classifier) -> list[Snapshot]:
         there = dict.fromkeys(hub_fetch.branches(Address(classifier.name, None), token=origin.token, limits=origin.limits))
     epochs = {int(match[1]): name for name in there if (match := NAME.fullmatch(name))}
     most = max(2, min(MOST, MOST_BYTES // bytes_of(classifier)))
-    return [_snapshot(classifier, epoch, epochs[epoch], there[epochs[epoch]]) for epoch in spread(sorted(epochs), most)]
+    chosen = spread(sorted(epochs), most)
+    share = max(MOST_BYTES // max(len(chosen), 1), bytes_of(classifier) + HEADERS)  # a stranger's branch may hold other numbers than ours do, or more
+    return [_snapshot(classifier, epoch, epochs[epoch], there[epochs[epoch]], share) for epoch in chosen]
 
 
 def bytes_of(classifier: Classifier) -> int:
@@ -57,11 +60,12 @@ def spread(numbers: list[int], most: int) -> list[int]:
     return [numbers[round(i * (len(numbers) - 1) / (most - 1))] for i in range(most)]
 
 
-def _snapshot(classifier: Classifier, epoch: int, name: str, folder: Path | None) -> Snapshot:
+def _snapshot(classifier: Classifier, epoch: int, name: str, folder: Path | None, most_bytes: int) -> Snapshot:
     if folder is not None:
         return Snapshot(epoch, name, lambda stop: read_folder(folder, f"the snapshot of epoch {epoch}", processor_of=classifier.files))
+    limits = replace(classifier.origin.limits, weight_bytes=min(classifier.origin.limits.weight_bytes, most_bytes))
     return Snapshot(epoch, name, lambda stop: _of_its_training(classifier, epoch, load(
-        f"{classifier.name}@{name}", token=classifier.origin.token, limits=classifier.origin.limits, stop=stop)))
+        f"{classifier.name}@{name}", token=classifier.origin.token, limits=limits, stop=stop)))
 
 
 def _of_its_training(classifier: Classifier, epoch: int, snapshot: Classifier) -> Classifier:

@@ -94,6 +94,8 @@ class TraceCache:
                 self._traces.move_to_end(key)
                 return kept
         kept = trace(classifier, open_picture(file))  # outside the lock: at worst two visitors compute the same
+        if kept.nbytes > self.most_bytes:  # it would push all others out, and then itself
+            return kept
         with self._lock:
             self._traces[key] = weakref.ref(classifier), kept
             while self.nbytes > self.most_bytes:
