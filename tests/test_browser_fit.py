@@ -113,3 +113,27 @@ def test_on_a_phone_all_parts_end_in_one_line(open_page, address):
     assert ends == [[14, 346]] * 6
     assert page.evaluate("document.querySelector('.chapter h2').getBoundingClientRect().top") < 740  # what this is did not push it off the screen
     page.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (1366, 768), (1280, 720)])
+def test_the_whole_left_column_is_on_a_laptops_first_screen(open_page, address, width, height):
+    page = open_page(address)
+    page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_function("document.querySelector('#left').scrollHeight <= document.querySelector('#left').clientHeight")
+    model = page.locator("#models").bounding_box()
+    assert model["y"] + model["height"] <= height and page.evaluate(LOW) == []
+    page.close()
+
+
+@pytest.mark.parametrize(("clipboard", "copies", "says"), [("{ writeText: async (text) => { window.taken = text; } }", True, "copied"), ("undefined", True, "copied"), ("undefined", False, "press Ctrl+C")])
+def test_code_is_copied_where_the_page_may_and_selected_where_it_may_not(open_page, address, clipboard, copies, says):
+    """Without the clipboard's own interface, as over plain http from another machine: by the old command, or by the reader's own hand."""
+    page = open_page(address)
+    page.evaluate(f"Object.defineProperty(navigator, 'clipboard', {{ value: {clipboard} }}); document.execCommand = () => {'(window.taken = String(getSelection()), true)' if copies else 'false'}")
+    page.click(".chapter > .check summary")
+    page.click(".check button")
+    page.wait_for_selector(f".check button:has-text('{says}')")
+    code = page.text_content(".check code")
+    assert page.evaluate("window.taken ?? String(getSelection())").strip() == code.strip()
+    page.wait_for_selector(".check button:has-text('copy')")  # and may be asked again
+    page.close()

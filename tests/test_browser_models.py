@@ -16,7 +16,7 @@ from tests.served import serve
 from vit_demo import classifier
 from vit_demo.chapters.scene import percent
 from vit_demo.models import KEPT, Models
-from vit_demo.samples import SAMPLES
+from vit_demo.samples import FIRST, SAMPLES
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
@@ -36,7 +36,7 @@ def test_models_from_the_hub_arrive_while_the_bundled_one_answers(hub, open_page
         return classifier.load(folder if source is None else source, **options)
 
     models = Models(slow, load)
-    picture = Image.open(SAMPLES[0][0])
+    picture = Image.open(SAMPLES[FIRST][0])
     with serve(models) as served:
         page = open_page(served)
         assert bars(page) == expected_bars(folder, picture)
@@ -71,7 +71,7 @@ def test_a_model_of_more_patches_takes_over_whatever_chapter_is_open(open_page, 
         page.wait_for_selector("[data-chapter='2']:has-text('256 of 2×2')")
         page.wait_for_selector(".chapter .picture[viewBox='0 0 16 16']")
         assert page.get_attribute(".side .picture", "viewBox") == "0 0 16 16"
-        assert bars(page) == expected_bars(many, Image.open(SAMPLES[0][0]))
+        assert bars(page) == expected_bars(many, Image.open(SAMPLES[FIRST][0]))
         page.focus(".side .picture")
         page.keyboard.press("ArrowRight")
         marks = page.eval_on_selector_all(".picture .chosen", "nodes => nodes.filter(n => n.style.display !== 'none').map(n => n.getAttribute('x'))")
@@ -178,7 +178,7 @@ def test_an_older_copy_says_that_it_stands_in(hub, open_page, folder, on_the_hub
         ask_for(page, name)
         page.wait_for_selector(f"#model-line:has-text('Answering: {name}, revision')")
         assert "the Hub has trouble answering (503); try again in a while. This is the copy kept from before." in page.inner_text("#model-line")
-        assert bars(page) == expected_bars(there, Image.open(SAMPLES[0][0]))
+        assert bars(page) == expected_bars(there, Image.open(SAMPLES[FIRST][0]))
         page.close()
 
 
@@ -195,7 +195,7 @@ def test_a_visitor_opens_the_snapshots_of_a_model_on_the_hub(hub, open_page, fol
         page.wait_for_selector(f"#model-line:has-text('Answering: {name}')")
         page.click(".lapse button:has-text('open 2 snapshots, about 0.')")
         page.wait_for_selector(".lapse .told:has-text('After epoch 2')")
-        labels, probabilities, _ = plain(there, Image.open(SAMPLES[0][0]))
+        labels, probabilities, _ = plain(there, Image.open(SAMPLES[FIRST][0]))
         assert f"it says {labels[probabilities.argmax().item()]}, {percent(probabilities.max().item())}" in page.inner_text(".lapse .told")
         page.close()
 
@@ -215,6 +215,6 @@ def test_a_model_that_had_to_make_room_leaves_nothing_of_itself_on_the_page(hub,
         page.click("[data-how=stay]")  # a question of the chapter that the other model drew
         page.wait_for_selector("text=no longer up to date")
         go(page, 2)
-        assert "64 of 4×4" in page.inner_text("[data-chapter='2']") and bars(page) == expected_bars(folder, Image.open(SAMPLES[0][0]))
+        assert "64 of 4×4" in page.inner_text("[data-chapter='2']") and bars(page) == expected_bars(folder, Image.open(SAMPLES[FIRST][0]))
         assert page.inner_text("#model-line").startswith("Answering: model.") and f"{name} had to make room" in page.inner_text("#model-line")
         page.close()

@@ -3,7 +3,9 @@
 Pictures come as the bytes of a file. The docstrings are what /gradio_api/info tells.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Semaphore
 
 from vit_demo import questions
 from vit_demo.chapters import CHAPTERS
@@ -58,6 +60,24 @@ class Endpoints:
         if picture is None:
             open_picture(None)  # says that one is wanted
         return look_at(Visit(sample=None, upload=picture, layer=layer - 1, head=head - 1), self.models.default, self.traces)
+
+
+class Line:
+    """So many callers at once, and so many more that wait. Whoever comes then is told at once: a crowd of one would otherwise
+    fill the queue in which the visitors of the page wait too."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._turns, self._room = Semaphore(at_once), Semaphore(at_once + waiting)
+
+    @contextmanager
+    def turn(self):
+        if not self._room.acquire(blocking=False):
+            raise UserError("too many programs ask at once: ask again in some seconds")
+        try:
+            with self._turns:
+                yield
+        finally:
+            self._room.release()
 
 
 def counted(name: str, value: object, most: int) -> int:

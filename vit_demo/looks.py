@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from vit_demo.chapters.scene import UPLOAD, Look
 from vit_demo.classifier import Classifier
-from vit_demo.samples import SAMPLES
+from vit_demo.samples import FIRST, SAMPLES
 from vit_demo.trace import TraceCache
 
 MOST = 999  # layers or heads that a browser may name; a chapter holds them within the model's
@@ -14,7 +14,7 @@ MOST = 999  # layers or heads that a browser may name; a chapter holds them with
 class Visit:
     """Where a visitor is. A picture of their own is kept as the bytes of its file."""
 
-    sample: int | None = 0
+    sample: int | None = FIRST
     upload: bytes | None = None
     chapter: int = 1
     layer: int | None = None  # from 0; None while the visitor has chosen none
@@ -30,7 +30,8 @@ class Visit:
             return int(text) if text.isdecimal() and len(text) < 5 and first <= int(text) <= last else None
 
         layer, head = (asked(name, 1, MOST) for name in ("layer", "head"))
-        return cls(sample=asked("sample", 0, len(SAMPLES) - 1) or 0, chapter=asked("chapter", 1, chapters) or 1,
+        sample = asked("sample", 0, len(SAMPLES) - 1)
+        return cls(sample=FIRST if sample is None else sample, chapter=asked("chapter", 1, chapters) or 1,
                    layer=layer and layer - 1, head=head and head - 1)
 
     def at(self, **change) -> "Visit":
@@ -42,6 +43,6 @@ def look_at(visit: Visit, classifier: Classifier, traces: TraceCache) -> Look:
     if visit.upload is not None:
         picture, file, truth = visit.upload, UPLOAD, None
     else:
-        path, _, truth = SAMPLES[visit.sample or 0]
+        path, _, truth = SAMPLES[visit.sample]
         picture, file = path.read_bytes(), f"vit_demo/samples/{path.name}"
     return Look(classifier, traces.trace(classifier, picture), visit.layer, visit.head, file, truth)

@@ -7,14 +7,15 @@ from functools import wraps
 from pathlib import Path
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
 from vit_demo import questions, side
 from vit_demo.chapters import CHAPTERS
-from vit_demo.endpoints import Endpoints
+from vit_demo.endpoints import Endpoints, Line
 from vit_demo.errors import UserError
 from vit_demo.looks import MOST, Look, Visit, look_at
 from vit_demo.models import Models
-from vit_demo.samples import SAMPLES
+from vit_demo.samples import FIRST, SAMPLES
 from vit_demo.trace import TraceCache
 
 WEB = Path(__file__).parent / "web"
@@ -26,6 +27,7 @@ KEPT_BYTES = 160_000_000  # of traces, for all visitors together; one of ViT-B/1
 SESSIONS = 200  # of visitors that are remembered, each with the file they gave; one who comes back later begins anew
 LONGEST_NAME = 300  # of a model
 WAITING = 500  # clicks and questions of all visitors that may wait
+IN_LINE = 6  # programs that may wait for an endpoint, each in a thread of forty that all share
 HIDDEN = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -33,7 +35,20 @@ def upload_box(**options) -> gr.Image:
     """Gives the bytes of the file as they came. Reading them is left to images.py, which says what is wrong with them."""
     image = gr.Image(**options)
     image.preprocess = lambda payload: None if payload is None or payload.path is None else Path(payload.path).read_bytes()
+    image.example_payload = lambda: {"path": "picture.png", "orig_name": "picture.png", "meta": {"_type": "gradio.FileData"}}
     return image  # not a subclass: Gradio writes an interface file beside the source of each
+
+
+def files_only(block: gr.blocks.Block) -> None:
+    """Gradio fetches whatever address stands where a file is expected, of any size, before anybody sees it."""
+    taken = block.async_move_resource_to_block_cache
+
+    async def take(path):
+        if is_http_url_like(str(path)):
+            raise said(UserError("a picture is sent as a file, not as an address: download it and send the file"))
+        return await taken(path)
+
+    block.async_move_resource_to_block_cache = take
 
 
 def launch_settings() -> dict:
@@ -103,7 +118,7 @@ def build_page(models: Models) -> gr.Blocks:
 
     def upload(visit: Visit, picture: bytes | None):
         if picture is None:
-            return show(visit) if visit.upload is None else show(visit.at(sample=0, upload=None))
+            return show(visit) if visit.upload is None else show(visit.at(sample=FIRST, upload=None))
         return show(visit.at(sample=None, upload=picture))
 
     def go(visit: Visit, event: gr.EventData):
@@ -116,14 +131,16 @@ def build_page(models: Models) -> gr.Blocks:
     def ask(visit: Visit, event: gr.EventData):
         """What a chapter computes only when it is wanted, bit by bit; the last bit says so, for then the next may be asked."""
         question = sent(event)
-        signed = {name: question.get(name) for name in ("serial", "id")}
-        last = {"empty": True}
+        signed, last = {name: question.pop(name, None) for name in ("serial", "id")}, {"empty": True}
         yield signed | last  # now the browser can stop it
         try:
             if not answers_still(visit):
                 raise UserError("this page is no longer up to date, since another model answers now: choose a chapter above")
+            if question.pop("chapter", visit.chapter) != visit.chapter:  # it waited for its turn, and the visitor went on meanwhile
+                yield signed | last | {"done": True}
+                return
             seen = look(visit)
-            asked = questions.read(seen, visit.chapter, {name: value for name, value in question.items() if name not in signed})
+            asked = questions.read(seen, visit.chapter, question)
             for bit in CHAPTERS[visit.chapter - 1].answer(seen, asked):
                 if not last.get("empty"):
                     yield last
@@ -202,19 +219,25 @@ def build_page(models: Models) -> gr.Blocks:
 
         with gr.Row(visible=False):  # the public endpoints' own inputs and outputs
             public(Endpoints(models, traces))
+        for block in page.blocks.values():
+            files_only(block)
     return page.queue(max_size=WAITING, default_concurrency_limit=2)
 
 
 def public(endpoints: Endpoints) -> None:
     def offer(function, inputs: list, output: str, most: int) -> None:
+        line = Line(most, IN_LINE)
+
         @wraps(function)  # its docstring is what /gradio_api/info tells
         def asked(*values):
             try:
-                return function(*values)
+                with line.turn():
+                    return function(*values)
             except UserError as error:
                 raise said(error) from error
 
-        gr.Button().click(asked, inputs, gr.JSON(label=output), api_name=function.__name__, concurrency_limit=most)
+        gr.Button().click(asked, inputs, gr.JSON(label=output), api_name=function.__name__,
+                          concurrency_limit=most + IN_LINE + 2)  # two more, to refuse whom the line has no room for
 
     offer(endpoints.predict, [upload_box(label="picture"), gr.Number(5, label="k")], "probabilities", 2)
     offer(endpoints.scene, [upload_box(label="picture"), *(gr.Number(1, label=name) for name in ("chapter", "layer", "head"))], "scene", 2)

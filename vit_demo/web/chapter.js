@@ -73,7 +73,7 @@
         },
         recode: check.recode,
         /** Ask the server for what is computed only when wanted; `hear` gets each answer, bit by bit. */
-        ask: (question, hear) => frame.line.ask({ question: { ...question, serial: frame.serial, id: ++serial }, hear }),
+        ask: (question, hear) => frame.line.ask({ question: { ...question, chapter: scene.number, serial: frame.serial, id: ++serial }, hear }),
         stop: () => {
           frame.line.forget();
           if (!frame.line.busy) return;
@@ -140,6 +140,17 @@
     return node;
   }
 
+  /** Copies a node's text; where a page may not, as over plain http, what can be copied is selected. -> whether it was */
+  async function copied(node) {
+    try {
+      await navigator.clipboard.writeText(node.textContent);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(node);
+      return document.execCommand("copy");
+    }
+  }
+
   /**
    * Code that reproduces shown numbers, folded away. recode(index, "layer, head = 2, 1", says) puts in what the reader has chosen
    * since: the line that begins with the same names is replaced, and what the number is said to be.
@@ -147,7 +158,10 @@
   vit.check = (several) => {
     const parts = several.map(({ code, says }) => {
       const told = h("p", { class: "quiet" }, says), lines = h("code", {}, code);
-      const copy = h("button", { type: "button", onclick: () => navigator.clipboard?.writeText(lines.textContent).then(() => { copy.textContent = "copied"; }) }, "copy");
+      const copy = h("button", { type: "button", onclick: async () => {
+        copy.textContent = (await copied(lines)) ? "copied" : "press Ctrl+C";
+        setTimeout(() => { copy.textContent = "copy"; }, 2000);
+      } }, "copy");
       return { told, lines, node: [told, h("div", { class: "code" }, copy, h("pre", { tabindex: 0 }, lines))] };
     });
     function recode(index, line, says) {
