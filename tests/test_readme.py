@@ -158,17 +158,19 @@ def test_the_curl_snippets_run(page):
 def test_the_heat_maps_numbers_are_those_that_were_measured():
     measured = json.loads((ROOT / "benchmarks" / "results" / "faithfulness.json").read_text())
     titles = {method.title: name for name, method in METHODS.items()} | {"A random order": RANDOM}
-    told = re.findall(r"^\| \**([^|*]+?)\**(?:, the default)? \| [^|]*\| ([\d.−]+) \| ([\d.−]+) \| \*\*([\d.−]+)\*\* \| ([\d.−]+) to ([\d.−]+) \|$", TEXT, re.MULTILINE)
+    told = re.findall(r"^\| \**([^|*]+?)\**(?:, the default| \(100 of the pictures\))? \| [^|]*\| ([\d.−]+) \| ([\d.−]+) \| \*\*([\d.−]+)\*\* \| ([\d.−]+) to ([\d.−]+) \|$", TEXT, re.MULTILINE)
     assert {titles[title] for title, *_ in told} == set(measured["test"])
     assert json.loads((BUNDLED / FAITHFULNESS_FILE).read_text())["test"] == measured["test"]  # what the page tells
     for title, *numbers in told:
         row = measured["test"][titles[title]]
         assert [float(text.replace("−", "-")) for text in numbers] == pytest.approx([row["insertion"], row["deletion"], row["difference"], *row["ci95"]], abs=5.1e-4)
     between, before = (json.loads((ROOT / "benchmarks" / "results" / f"faithfulness_{name}.json").read_text()) for name in ("cut_short", "cpu_only"))
-    steady = re.findall(r"^\| ([^|]+) \| ([\d.−]+) \| ([\d.−]+) \| ([\d.−]+) \|$", RESULTS, re.MULTILINE)
+    steady = re.findall(r"^\| ([^|]+?)(?: \(100, – and 50 pictures\))? \| ([\d.−]+) \| ([\d.−]+|–) \| ([\d.−]+) \|$", RESULTS, re.MULTILINE)
     assert {titles[title] for title, *_ in steady} == set(measured["test"])
     for title, *differences in steady:
-        assert [float(text.replace("−", "-")) for text in differences] == pytest.approx([found["test"][titles[title]]["difference"] for found in (measured, between, before)], abs=5.1e-4)
+        found = [some["test"].get(titles[title], {}).get("difference") for some in (measured, between, before)]
+        assert [text == "–" for text in differences] == [value is None for value in found]
+        assert [float(text.replace("−", "-")) for text in differences if text != "–"] == pytest.approx([value for value in found if value is not None], abs=5.1e-4)
     assert f"on {measured['conditions']['pictures']} fixed test pictures" in TEXT and measured["shipped_default"] == DEFAULT
     for split in ("train", "test"):  # as the README says
         rivals = [row["ci95"][1] for name, row in before[split].items() if name not in (DEFAULT, "shapley")]
@@ -176,6 +178,7 @@ def test_the_heat_maps_numbers_are_those_that_were_measured():
     leads, led = measured["default_minus_other_ci95"], between["default_minus_other_ci95"]
     assert min(led, key=lambda name: led[name][0]) == "gradcam" and led["gradcam"][0] > 0 and "Grad-CAM, by {:.3f} to {:.3f}".format(*led["gradcam"]) in RESULTS
     assert set(leads) == set(measured["test"]) - {DEFAULT} and [name for name in leads if leads[name][0] <= 0] == ["gradcam"] and leads["gradcam"][1] > 0
+    assert measured["test"]["shapley"]["pictures"] == 100 and "its lead: {:.3f} to {:.3f}), on 100 training".format(*leads["shapley"]) in RESULTS
     assert "its lead: {:.3f} to {:.3f}; on training".format(*leads["gradcam"]).replace("-", "−") in RESULTS
     low, high = before["default_minus_other_ci95"]["shapley"]
     assert low < 0 and f"(95 % interval of its lead: {low:.3f} to {high:.3f})".replace("-", "−") in RESULTS
