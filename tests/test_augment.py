@@ -8,7 +8,9 @@ from transformers import ViTImageProcessorPil
 from tests.tiny import noise
 from training import augment
 from training.augment import CROP_X, CROP_Y, FIRST_OPERATION, FLIP, View, crop_and_flip, erase, mix, mix_plan, normalise, resize, soft_targets
+from training.batches import augmented
 from training.config import TrainConfig
+from training.randaugment import randaugment
 
 PLAIN = torch.full((1, FIRST_OPERATION), 0.5)  # the middle window, not mirrored
 
@@ -31,6 +33,60 @@ def test_a_window_of_the_reflected_picture():
     for y, x in ((0, 8), (3, 5), (8, 1)):
         row = draws(CROP_Y=(y + 0.5) / 9, CROP_X=(x + 0.5) / 9)
         assert torch.equal(crop_and_flip(noise(1, 8), row, 4, True).float(), padded[..., y : y + 8, x : x + 8])
+
+
+def window(**values) -> torch.Tensor:
+    """A row of draws: the middle of them all, unless said otherwise."""
+    row = torch.full((1, FIRST_OPERATION + 2), 0.5)
+    for name, value in values.items():
+        row[0, getattr(augment, name)] = value
+    return row
+
+
+def test_the_whole_picture_is_the_largest_window():
+    levels = noise(1, 32)
+    whole = window(WINDOW_AREA=1.0)
+    assert torch.equal(augment.resized_window(levels, whole, 0.25, True, 32), levels.float())
+    assert torch.equal(augment.resized_window(levels, window(WINDOW_AREA=1.0, FLIP=0.1), 0.25, True, 32), levels.flip(3).float())
+    assert torch.equal(augment.resized_window(levels, window(WINDOW_AREA=1.0, FLIP=0.1), 0.25, False, 32), levels.float())
+
+
+@pytest.mark.parametrize("size", [8, 20, 33])
+def test_a_window_is_what_pillow_cuts_out_and_resizes(size):
+    """A quarter of the area, as wide as tall: 16 x 16 px at (12, 4) of 32 x 32."""
+    levels = noise(1, 32)
+    ours = augment.resized_window(levels, window(WINDOW_AREA=0.0, CROP_Y=12 / 16, CROP_X=4 / 16), 0.25, False, size)[0]
+    picture = Image.fromarray(levels[0].permute(1, 2, 0).numpy()).crop((4, 12, 20, 28)).resize((size, size), Image.Resampling.BILINEAR)
+    assert (ours - torch.tensor(list(picture.getdata())).view(size, size, 3).permute(2, 0, 1)).abs().max() <= 1
+
+
+def test_windows_have_the_area_and_the_sides_that_are_drawn():
+    """Seen on pictures that hold their own coordinates: how far a window reaches is what its corners say."""
+    across = torch.linspace(0, 255, 256).expand(1, 1, 256, 256)
+    rows = torch.cat([window(**dict(zip(("CROP_Y", "CROP_X", "WINDOW_AREA", "WINDOW_RATIO"), drawn, strict=True))) for drawn in torch.rand(400, 4, generator=torch.Generator().manual_seed(0)).tolist()])
+    wide = (lambda seen: seen[:, 0, 0, -1] - seen[:, 0, 0, 0])(augment.resized_window(across.expand(400, -1, -1, -1), rows, 0.25, False, 64))
+    tall = (lambda seen: seen[:, 0, -1, 0] - seen[:, 0, 0, 0])(augment.resized_window(across.mT.expand(400, -1, -1, -1), rows, 0.25, False, 64))
+    share, ratio = wide * tall / 255 ** 2, wide / tall
+    assert 0.23 < share.min() < 0.3 and 0.9 < share.max() <= 1 and 0.72 < ratio.min() < 0.8 and 1.25 < ratio.max() < 1.38
+    drawn = 0.25 + 0.75 * rows[:, augment.WINDOW_AREA]
+    assert (share - drawn)[drawn < 0.7].abs().max() < 0.03
+
+
+def test_the_smallest_window_of_a_tiny_picture_is_a_pixel():
+    assert augment.resized_window(noise(5, 2), torch.rand(5, FIRST_OPERATION + 2), 0.01, True, 4).isfinite().all()
+
+
+def test_a_batch_is_cut_out_before_it_is_changed_otherwise():
+    """Of another size than the model's, as its pictures on the device are; RandAugment reads its own draws, and the window's stand after them."""
+    config, view = TrainConfig(crop_area=0.25, randaugment=2, erasing=0.0), View(20, Image.Resampling.BICUBIC, torch.zeros(3), torch.ones(3))
+    levels, draws = noise(4, 32), augment.epoch_draws(4, 2, 0, 0, windows=True)
+    cut = augment.resized_window(levels, draws, 0.25, True, 20)
+    assert torch.equal(augmented(levels, draws, config, view) * 255, randaugment(cut, draws[:, FIRST_OPERATION:-2], config.magnitude))
+
+
+def test_runs_without_windows_draw_what_they_always_drew():
+    plain, with_windows = augment.epoch_draws(10, 2, 0, 0), augment.epoch_draws(10, 2, 0, 0, windows=True)
+    assert plain.shape == (10, FIRST_OPERATION + 6) and with_windows.shape == (10, FIRST_OPERATION + 8)
 
 
 def test_half_are_mirrored():

@@ -33,6 +33,17 @@ def test_the_photo_of_a_good_camera_is_taken(kind, size, kept):
     assert picture.size == kept and picture.mode == "RGB" and abs(picture.getpixel((9, 9))[1] - 200) < 3
 
 
+@pytest.mark.parametrize("picture", [Image.new("RGB", (9, 7), (10, 200, 30)), Image.new("L", (9, 7), 200), Image.new("I;16", (9, 7), 200 * 257)], ids=["colour", "grey", "grey of 16 bits"])
+@pytest.mark.parametrize("packed", [None, "tiff_lzw"])
+def test_a_tiff_is_learned_from_and_not_taken_from_visitors(picture, packed):
+    held = io.BytesIO()
+    picture.save(held, "TIFF", compression=packed)
+    with pytest.raises(UserError, match="use PNG, JPEG"):
+        images.open_picture(held.getvalue())
+    seen = learned_from(held.getvalue())
+    assert seen.mode == "RGB" and seen.size == (9, 7) and seen.getpixel((3, 3))[1] == 200
+
+
 def test_a_stream_of_large_photos_gives_what_memory_gives(monkeypatch, tmp_path):
     monkeypatch.setattr(images, "KEPT_PIXELS", 2_000)
     folder = image_folder(tmp_path, size=lambda number: (90, 60) if number % 2 else (40, 40))

@@ -4,6 +4,7 @@ One table of uniform numbers an epoch holds all draws; a picture reads the row o
 process count nor a resumption changes what it gets. Legend: B batch, C 3 channels, H W pixels, K classes.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy
@@ -15,12 +16,13 @@ from training.data import seed_for
 
 CROP_Y, CROP_X, FLIP, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_Y, ERASE_X, FIRST_OPERATION = range(9)
 DRAWS_AN_OPERATION = 3  # which, how strong, which sign
+WINDOW_AREA, WINDOW_RATIO = -2, -1  # at the end, where windows are drawn at all: runs without draw what they always drew
 
 
-def epoch_draws(count: int, operations: int, seed: int, epoch: int) -> torch.Tensor:
+def epoch_draws(count: int, operations: int, seed: int, epoch: int, windows: bool = False) -> torch.Tensor:
     """(count, draws) float32 in [0,1): row i belongs to picture i in this epoch."""
     generator = torch.Generator().manual_seed(seed_for("augment", seed, epoch))
-    return torch.rand(count, FIRST_OPERATION + DRAWS_AN_OPERATION * operations, generator=generator)
+    return torch.rand(count, FIRST_OPERATION + DRAWS_AN_OPERATION * operations + 2 * windows, generator=generator)
 
 
 def reflect(index: torch.Tensor, size: int) -> torch.Tensor:
@@ -40,6 +42,30 @@ def crop_and_flip(pixels: torch.Tensor, draws: torch.Tensor, padding: int, flip:
         columns = torch.where(draws[:, FLIP, None] < 0.5, columns.flip(1), columns)
     flat = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, -1).expand(-1, channels, -1)
     return pixels.flatten(2).gather(2, flat).view(batch, channels, height, width)
+
+
+def resized_window(pixels: torch.Tensor, draws: torch.Tensor, least: float, flip: bool, size: int) -> torch.Tensor:
+    """(B,C,H,W) grey levels -> (B,C,size,size) float, whole levels: a random window of each picture, with `least` to all of its area and sides
+    as 3:4 to 4:3 (Szegedy et al. 2015, arXiv:1409.4842, section 6), half of them mirrored; resized as Pillow does, bilinearly."""
+    height, width = pixels.shape[-2:]
+    area = (least + (1 - least) * draws[:, WINDOW_AREA]) * height * width
+    ratio = torch.exp((2 * draws[:, WINDOW_RATIO] - 1) * math.log(4 / 3))
+    tall, wide = (area / ratio).sqrt().clamp(1, height), (area * ratio).sqrt().clamp(1, width)
+    rows = taps(draws[:, CROP_Y] * (height - tall), tall, height, size)
+    columns = taps(draws[:, CROP_X] * (width - wide), wide, width, size)
+    if flip:
+        columns = torch.where(draws[:, FLIP, None, None] < 0.5, columns.flip(1), columns)
+    return (rows[:, None] @ pixels.float() @ columns.mT[:, None]).round().clamp(0, 255)
+
+
+def taps(start: torch.Tensor, length: torch.Tensor, count: int, size: int) -> torch.Tensor:
+    """(B,) windows on a line of `count` pixels -> (B,size,count): how much of each pixel goes into each of `size`; rows sum to 1."""
+    pixel = torch.arange(count, device=start.device) + 0.5
+    start, length = start[:, None, None], length[:, None, None]
+    centre = start + (torch.arange(size, device=start.device)[None, :, None] + 0.5) * length / size
+    weight = (1 - (pixel - centre).abs() / (length / size).clamp(min=1)).clamp(min=0)
+    weight = weight * ((pixel >= start) & (pixel <= start + length))  # nothing from beside the window
+    return weight / weight.sum(2, keepdim=True)
 
 
 def resize(pixels: torch.Tensor, size: int, resample: int = Resampling.BILINEAR) -> torch.Tensor:

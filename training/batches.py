@@ -44,7 +44,7 @@ def draw(config: TrainConfig, count: int, epoch: int, home: torch.device) -> Tab
 
     plan = augment.mix_plan(config, epoch, count, config.batch_size)
     cut = plan.pop("cut").tolist() if plan else None
-    order, draws = epoch_order(count, config.seed, epoch), augment.epoch_draws(count, config.randaugment, config.seed, epoch)
+    order, draws = epoch_order(count, config.seed, epoch), augment.epoch_draws(count, config.randaugment, config.seed, epoch, config.crop_area < 1)
     return Tables(moved(order), moved(draws), cut, {name: moved(tensor) for name, tensor in plan.items()} if plan else None)
 
 
@@ -65,12 +65,15 @@ class Ahead:
 
 def augmented(levels: torch.Tensor, draws: torch.Tensor, config: TrainConfig, view: augment.View) -> torch.Tensor:
     """uint8 (B,3,H,W) and each picture's draws -> (B,3,size,size) as the model sees them."""
-    if config.crop_padding or config.flip:
+    if config.crop_area < 1:
+        levels = augment.resized_window(levels, draws, config.crop_area, config.flip, view.size)
+    elif config.crop_padding or config.flip:
         side = min(levels.shape[-2:])
         padding = min(round(config.crop_padding * side / 32), side - 1)  # as much as a mirror shows
         levels = augment.crop_and_flip(levels, draws, padding, config.flip)
     if config.randaugment:
-        levels = randaugment(levels, draws[:, augment.FIRST_OPERATION :], config.magnitude)
+        drawn = draws[:, augment.FIRST_OPERATION :][:, : augment.DRAWS_AN_OPERATION * config.randaugment]
+        levels = randaugment(levels, drawn, config.magnitude)
     levels = view.resized(levels)
     if config.erasing:
         levels = augment.erase(levels, draws, config.erasing)

@@ -52,7 +52,7 @@ class Files:
         try:
             if record is None or not (record["bytes"] or path):
                 raise UserError("there is no picture: remove such rows first")
-            return images.open_picture(record["bytes"] or path, MOST_PIXELS)
+            return images.open_picture(record["bytes"] or path, MOST_PIXELS, images.OWN_FORMATS)
         except UserError as error:
             raise UserError(f"{self.split} row {row}{f' ({path})' if path else ''}: {error}") from None
 

@@ -15,6 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from vit_demo.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+OWN_FORMATS = (*FORMATS, "TIFF")  # of one's own files: a stranger's could make a reader of so many kinds do anything
 KEPT_PIXELS = 16_000_000  # a picture of more is made smaller: its sides stay far longer than those that a model sees
 MOST_PIXELS = 25_000_000  # of a file that is decoded whole, which takes up to 16 bytes a pixel: 400 MB
 MOST_SCANS = 100  # of a JPEG that comes sharper and sharper: each is a pass over all of it, and a file may hold 100,000
@@ -38,13 +39,13 @@ TOO_MUCH_BESIDE = "this picture carries too much text or too large a colour prof
 UNREADABLE = "this is not a readable picture: use PNG, JPEG, WebP, BMP or GIF"
 
 
-def open_picture(source: str | Path | bytes | Image.Image | None, most_pixels: int | None = None) -> Image.Image:
+def open_picture(source: str | Path | bytes | Image.Image | None, most_pixels: int | None = None, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """RGB, upright, of at most 16 million pixels: the first frame, on white where it is see-through, 16-bit greys
     scaled to 8. `info["animated"]` is set when there were more frames, `info["given"]` to the size before it was made smaller.
     most_pixels: of the file, instead of what a visitor's may have."""
     if source is None:
         raise UserError("choose or upload a picture first")
-    image = source if isinstance(source, Image.Image) else _open(source, most_pixels or MOST_PIXELS)
+    image = source if isinstance(source, Image.Image) else _open(source, most_pixels or MOST_PIXELS, formats)
     given, times = image.size, _times_too_long(image)
     _refuse_large(image, most_pixels)
     try:
@@ -63,7 +64,7 @@ def open_picture(source: str | Path | bytes | Image.Image | None, most_pixels: i
     return picture
 
 
-def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
+def _open(source: str | Path | bytes, most_pixels: int, formats: tuple[str, ...]) -> Image.Image:
     """Decodes the header alone; the pixels come with load()."""
     if not isinstance(source, (str, Path, bytes)):
         raise UserError("a picture is a file's name, its bytes or a PIL image")
@@ -73,7 +74,7 @@ def _open(source: str | Path | bytes, most_pixels: int) -> Image.Image:
             raise UserError(f"this file is {size / 1e6:.0f} MB; the limit is {most / 1e6:.0f} MB: make it smaller")
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
         file = _File(_with_one_exif(data) if data.startswith(START) else data)
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=formats)
         if isinstance(image, GifImageFile):
             file.reads_left += 2 * _blocks(data, image.tile[0].offset)  # to pass over its first frame
             image.is_animated  # noqa: B018 (asks for the header of the second frame, and keeps the answer)
