@@ -126,6 +126,23 @@ def test_rollout_worked_by_hand():
     assert_close(rollout(both, discard=1.0), torch.eye(2))
 
 
+@pytest.mark.parametrize("discard", [0.1, 0.5, 0.9])
+def test_the_weakest_weights_are_discarded_as_vit_explain_does(discard):
+    """Entry by entry, from the weakest on; the first of all, what CLS gives itself, is spared there. Here it is the weakest."""
+    attention = torch.rand(3, 2, 6, 6, generator=torch.Generator().manual_seed(0)) + 0.1
+    attention[:, :, 0, 0] = 0.05
+    attention = attention / attention.sum(-1, keepdim=True)
+    expected = torch.eye(6)
+    for fused in attention.mean(dim=1):
+        entries = fused.flatten().tolist()
+        for index in sorted(range(36), key=entries.__getitem__)[: int(36 * discard)]:
+            if index != 0:
+                entries[index] = 0.0
+        mixed = torch.tensor(entries).reshape(6, 6) + torch.eye(6)
+        expected = mixed / mixed.sum(-1, keepdim=True) @ expected
+    assert_close(rollout(attention, discard=discard), expected)
+
+
 def test_rollout_refuses_what_it_does_not_know():
     attention = torch.full((1, 1, 2, 2), 0.5)
     with pytest.raises(ValueError, match="mean, max, min"):

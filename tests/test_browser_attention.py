@@ -30,7 +30,9 @@ def test_attention_shown_is_attention_recomputed(page, folder):
     weights = attention[2, 1, patch + 1, 1:]
     best = weights.argmax().item()
     assert f"patch {patch} → patch {best}: {percent(weights[best].item())}" in page.inner_text(".card")
+    assert page.inner_text(".chapter .equation").startswith(f"q({patch})·k({best}) = ")
     page.click("text=CLS looks")
+    assert page.inner_text(".chapter .equation").startswith(f"q(CLS)·k({patch}) = ")
     assert f"CLS → patch {patch}: {percent(attention[2, 1, 0, patch + 1].item())}" in page.inner_text(".card")
     assert f"in layer 3, head 2. It keeps {percent(attention[2, 1, 0, 0].item())} for itself." in page.inner_text(".chapter")
     page.wait_for_function("!document.querySelector('[data-live=dot]').textContent.includes('…')")
@@ -91,12 +93,27 @@ def test_a_pair_picked_in_the_matrix_is_worked_out(page, folder):
 def test_attention_opens_where_a_patch_looks_hardest_at_another(page, open_page, folder):
     fresh = open_page(f"{page.url.split('?')[0]}?sample=6&chapter=5")
     patch = int(re.match(r"patch (\d+)", fresh.inner_text(".side .caption")).group(1))
-    given = plain(folder, Image.open(SAMPLES[6][0]))[2][:, :, patch + 1, 1:].clone()
-    given[:, :, patch] = 0
-    layer, head = divmod(given.amax(-1).argmax().item(), given.shape[1])
-    assert fresh.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == f"layer {layer + 1}, head {head + 1}"
-    assert f"layer={layer + 1}&head={head + 1}" in fresh.url
+    for sample in (6, 3):  # until the visitor chooses a head, each picture opens with its own
+        choose(fresh, sample)
+        given = plain(folder, Image.open(SAMPLES[sample][0]))[2][:, :, patch + 1, 1:].clone()
+        given[:, :, patch] = 0
+        layer, head = divmod(given.amax(-1).argmax().item(), given.shape[1])
+        assert fresh.get_attribute(".thumbs [aria-pressed='true']", "aria-label") == f"layer {layer + 1}, head {head + 1}"
+        assert "layer=" not in fresh.url and "head=" not in fresh.url
+    fresh.click("[data-layer='1'][data-head='2']")
+    assert "layer=2&head=3" in fresh.url
     fresh.close()
+
+
+def test_the_name_of_the_dashed_line_stands_beside_the_curves(page):
+    go(page, 5)
+    page.click("text=how far they look")
+    ends = page.eval_on_selector_all(".stage .chart .line polyline, .stage .chart .level", "lines => lines.map(line => line.getBBox().x + line.getBBox().width)")
+    names = page.eval_on_selector_all(".stage .chart g:has(.level) text, .stage .chart .line text", "all => all.map(t => [t.textContent, t.getBBox().x, t.getBBox().y])")
+    assert [name for name, *_ in names][:2] == ["everywhere", names[1][0]] and names[1][0].startswith("alike: ") and len(names) == 3
+    assert all(x > max(ends) for _, x, _ in names)
+    tops = sorted(y for *_, y in names)
+    assert min(b - a for a, b in zip(tops, tops[1:], strict=False)) >= 12.9  # none over another
 
 
 def test_the_address_shows_the_same_again(page, open_page):

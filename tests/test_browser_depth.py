@@ -58,8 +58,26 @@ def test_what_is_read_after_a_layer_is_what_it_says_there(early, model, hidden):
     assert early.inner_text(".card figcaption.mono >> nth=0") == f"patch {PATCH}: {' · '.join(said(PATCH + 1))}"
     assert [early.inner_text(f"[data-live={name}]") for name in ("layer", "says", "cls")] == [str(AFTER), said(PATCH + 1)[0], " · ".join(said(0))]
     assert early.text_content(".chapter > .check p >> nth=0") == f"How sure the class token is of {labels[ranked[0]]} after layer {AFTER}: {percent(shares[AFTER, 0, ranked[0]].item())}."
-    curves = [f"{labels[index]}: {', '.join(percent(share) for share in shares[:, 0, index].tolist())}" for index in ranked[:4]]
+    first = shares[0, 0].argmax().item()  # said before the first layer
+    followed = ranked[:4] + [first] * (first not in ranked[:4])
+    curves = [f"{labels[index]}: {', '.join(percent(share) for share in shares[:, 0, index].tolist())}" for index in followed]
     assert early.get_attribute(".card .chart >> nth=0", "aria-label") == f"layer. {'; '.join(curves)}"
+
+
+@torch.no_grad()
+def test_patches_that_give_the_answer_are_framed_and_counted(early, model, hidden):
+    said, label = model.classifier(model.vit.layernorm(hidden)).argmax(-1), model.config.id2label
+    answer = said[-1, 0].item()
+    for after, held in ((0, "its own patch and place alone"), (1, "what that token has gathered by then, of all the others too"), (3, "what that token has gathered by then, of all the others too")):
+        early.fill(".card > .slider input", str(after))
+        early.wait_for_function("!vit.frame.line.busy")
+        saying = [patch for patch in range(64) if said[after, patch + 1] == answer]
+        assert early.eval_on_selector_all(".card .row .rings rect", "rects => rects.map(r => Math.floor(r.x.baseVal.value) + 8 * Math.floor(r.y.baseVal.value))") == saying
+        told = early.inner_text(".card .row figcaption >> nth=0")
+        already = " already" if after < 3 else ""
+        assert told == (f"{len(saying)} of 64 patches{already} say{'s' * (len(saying) == 1)} {label[answer]}: framed" if saying
+                        else f"of 64 patches none says {label[answer]}{' yet' if after < 3 else ''}")
+        assert early.inner_text("[data-live=holds]") == held and early.inner_text("[data-live=when]") == (f"after layer {after}" if after else "before the first layer")
 
 
 def test_what_is_like_a_patch_after_a_layer_is_so_there(early, hidden):

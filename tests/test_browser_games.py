@@ -14,7 +14,7 @@ from tests.browser import CHROMIUM, SAMPLE, go, plain, folder, address, chromium
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
-from vit_demo.chapters import decision
+from vit_demo.chapters import decision, experiments
 from vit_demo.chapters.experiments import DUEL
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain.attention import rollout
@@ -254,6 +254,58 @@ def test_a_late_answer_counts_for_what_was_asked(page, folder, traced, model):
     alone, blank = (logits_keeping(folder, traced, kept).softmax(-1) for kept in ([chosen_patch(page)], []))
     counts = alone.argmax().item() == best and alone[best] >= (whole + min(blank[best].item(), whole)) / 2
     assert f"Your fewest that still count: {1 if counts else 64}." in page.inner_text(".result") and not counts
+
+
+def test_a_reveal_that_comes_late_leaves_a_new_start_alone(page, monkeypatch):
+    """Also where it waits for its turn: clicked faster than the server answers."""
+    go(page, 8)
+    page.click("text=erase game")
+    may, heat_map = threading.Event(), experiments.heat_map
+
+    def held(method, model, pixel_values, wanted, progress):
+        for share in (1, 2):  # a bit is sent when the one after it is there
+            progress(share, 10)
+            time.sleep(0.1)
+        assert may.wait(20)
+        return heat_map(method, model, pixel_values, wanted, progress)
+
+    monkeypatch.setattr(experiments, "heat_map", held)
+    page.click("button:has-text('every second')")
+    page.wait_for_selector(".result:has-text('with 32 of 64 patches')")
+    page.click("text=reveal the map's choice")
+    page.wait_for_function("document.querySelector('.stage .progress i').style.width === '5%'")
+    page.click("button:has-text('keep all')")
+    assert not page.is_visible(".stage .progress")
+    may.set()
+    page.wait_for_selector(".result:has-text('with 64 of 64 patches')")
+    page.wait_for_function("!vit.frame.line.busy")
+    assert "with 64 of 64 patches" in page.inner_text(".result") and "By its order" not in page.inner_text(".card") and page.locator(".card .rings rect").count() == 0
+    page.evaluate("""() => { const button = (text) => [...document.querySelectorAll('.stage button')].find(b => b.textContent === text);
+        button('keep none').click(); button("reveal the map's choice").click(); button('every second').click(); }""")
+    page.wait_for_selector(".result:has-text('with 32 of 64 patches')")
+    page.wait_for_function("!vit.frame.line.busy")
+    assert "with 32 of 64 patches" in page.inner_text(".result") and "By its order" not in page.inner_text(".card")
+
+
+def test_what_was_revealed_never_counts_however_late_its_answer_comes(page, monkeypatch):
+    """It comes after a new start, and is of what was shown before."""
+    go(page, 8)
+    page.click("text=erase game")
+    page.wait_for_selector(".result:has-text('with 64 of 64 patches')")
+    erase, may = experiments.erase, threading.Event()
+
+    def held(look, question):
+        assert may.wait(20)
+        yield from erase(look, question)
+
+    monkeypatch.setattr(experiments, "erase", held)
+    page.click("text=reveal the map's choice")
+    page.wait_for_selector(".card .quiet:has-text('By its order')")
+    assert int(re.search(r"By its order, (\d+) patch", page.inner_text(".card")).group(1)) < 64
+    page.click("button:has-text('keep all')")
+    may.set()
+    page.wait_for_function("!vit.frame.line.busy")
+    assert "with 64 of 64 patches" in page.inner_text(".result") and "Your fewest that still count: 64." in page.inner_text(".result")
 
 
 def test_a_map_that_was_stopped_leaves_none_under_its_name(page):

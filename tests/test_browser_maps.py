@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tests.browser import CHROMIUM, SAMPLE, go, same, folder, address, chromium,
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
+from vit_demo.chapters import decision
 from vit_demo.chapters.experiments import DUEL
 from vit_demo.chapters.scene import number, percent
 from vit_demo.classifier import BUNDLED, FAITHFULNESS_FILE
@@ -67,7 +70,7 @@ def test_a_map_is_tinted_and_scaled_as_it_speaks(page, model, traced):
     drawn = curves(model, embed(model, pixel_values), torch.stack([found, random_map(64)]), best, steps=16)
     for chart, expected in zip(page.locator(".card .twin .chart").all(), (drawn.insertion, drawn.deletion), strict=True):
         assert points(chart.get_attribute("aria-label")) == {name: [percent(p) for p in line] for name, line in zip(("this map", "random"), expected.tolist(), strict=True)}
-    assert [text.split(":")[0] for text in page.locator(".card .twin figcaption").all_inner_texts()] == ["insertion", "deletion"]
+    assert [text.split(":")[0] for text in page.locator(".card .twin figcaption").all_inner_texts()] == ["insertion by Grad-CAM", "deletion by Grad-CAM"]
     told = json.loads((BUNDLED / FAITHFULNESS_FILE).read_text())["test"]
     scores = [f"{number(row['difference'])} (95 % interval {number(row['ci95'][0])} to {number(row['ci95'][1])})" for row in (told["gradcam"]["drop"], told["random"]["drop"])]
     assert all(score in page.inner_text(".card") for score in scores) and page.inner_text(".card").index(scores[0]) < page.inner_text(".card").index(scores[1])
@@ -80,8 +83,39 @@ def test_how_far_from_all_classes_it_is_stands_on_its_side(open_page, tmp_path):
     with serve(Models(str(tmp_path / "model"))) as served:
         page = open_page(f"{served}/?chapter=7&sample={SAMPLE}")
         assert page.get_attribute(".meter", "aria-valuenow") == "25" and "left: 25%" in page.get_attribute(".meter i", "style").replace("left:25%", "left: 25%")
-        assert page.inner_text(".meter + .ends").split("\n") == ["clearly one of them", "like none of them"]
+        assert page.inner_text(".meter + .ends").split("\n") == ["lower energy than all held-out", "higher than all"]
+        assert "higher than that of 25 % of held-out pictures" in page.inner_text(".card").replace("\xa0", " ") and "among ordinary pictures" in page.inner_text(".card")
         page.close()
+
+
+def test_a_new_map_leaves_none_of_the_old_one_while_it_is_computed(page, monkeypatch):
+    """Nor does what is below jump; and what was stopped can be asked for once more."""
+    may, attribution = threading.Event(), decision.attribution
+
+    def held(method, model, pixel_values, wanted, progress):
+        for share in (1, 2):  # a bit is sent when the one after it is there
+            progress(share, 10)
+            time.sleep(0.1)
+        assert may.wait(20)
+        return attribution(method, model, pixel_values, wanted, progress)
+
+    go(page, 7)
+    page.select_option("select[aria-label=method]", "gradcam")
+    page.wait_for_selector(".card .quiet:has-text('Grad-CAM:'):has-text('Faithfulness')")
+    page.wait_for_function("!vit.frame.line.busy")
+    below = page.evaluate("document.querySelector('.chapter .equation').offsetTop")
+    monkeypatch.setattr(decision, "attribution", held)
+    page.select_option("select[aria-label=method]", "shapley")
+    page.wait_for_function("document.querySelector('.card .progress i').style.width === '6%'")
+    assert page.locator(".card .tint rect, .card .twin .chart, .card .below .scale").count() == 0 and page.inner_text(".card .row figcaption >> nth=0") == "…"
+    assert page.evaluate("document.querySelector('.chapter .equation').offsetTop") >= below
+    page.wait_for_selector(".busy button:visible")
+    page.click(".busy button")
+    may.set()
+    assert "Stopped: choose a map" in page.inner_text(".card")
+    page.click("button:has-text('compute again')")
+    page.wait_for_selector(".card .quiet:has-text('Shapley values:'):has-text('Faithfulness')")
+    assert page.inner_text(".card .twin figcaption >> nth=0").startswith("insertion by Shapley values: ") and page.evaluate("document.activeElement.ariaLabel") == "method"
 
 
 def test_patches_that_were_taken_away_are_veiled_and_those_of_the_reader_framed(page, model, traced):
@@ -105,6 +139,35 @@ def test_patches_that_were_taken_away_are_veiled_and_those_of_the_reader_framed(
     assert page.eval_on_selector_all(".stage .rings rect", "rects => rects.map(r => Math.floor(r.x.baseVal.value) + 8 * Math.floor(r.y.baseVal.value))") == kept
     needed = int(re.search(r"By its order, (\d+) patch", page.inner_text(".stage")).group(1))
     assert sorted(page.eval_on_selector_all(".stage .veil rect", lit)) == sorted(found.argsort(descending=True, stable=True)[:needed].tolist())
+
+
+def test_what_is_said_of_a_revealed_choice_is_true(page):
+    go(page, 8)
+    page.click("text=erase game")
+    reveal = page.locator("button:has-text(\"reveal the map's choice\")")
+    page.click("button:has-text('keep none')")
+    reveal.click()
+    page.wait_for_selector(".stage .quiet:has-text('By its order')")
+    assert "framed" not in page.inner_text(".stage") and page.locator(".stage .rings rect").count() == 0
+    assert reveal.is_disabled()  # it would be compared with itself
+    page.click("button:has-text('keep all')")
+    assert reveal.is_enabled() and "By its order" not in page.inner_text(".stage")
+
+
+def test_a_score_outlasts_a_look_at_another_game_which_has_its_own_words(page):
+    go(page, 8)
+    page.click("text=erase game")
+    page.click("button:has-text('keep all')")
+    page.wait_for_selector(".stage :text('Your fewest that still count')")
+    score = re.search(r"count: \d+", page.inner_text(".stage"))[0]
+    erases = ".chapter > .equation, .chapter > .try, .chapter > .check"
+    assert page.locator(erases).count() == 3 and all(node.is_visible() for node in page.locator(erases).all())
+    for game in ("head switches", "heat-map duel"):
+        page.click(f"text={game}")
+        assert not any(node.is_visible() for node in page.locator(erases).all()) and page.locator(".stage .try").is_visible()
+    page.click("text=erase game")
+    page.wait_for_selector(f".stage :text('{score}')")
+    assert page.locator(erases).first.is_visible()
 
 
 def test_a_head_that_helped_is_blue(page, model, traced):

@@ -56,7 +56,7 @@ def test_how_sure_lies_along_and_how_often_right_up(open_page, measured):
     page = open_page(f"{served}/?chapter=9&sample=1")
     told = page.get_attribute(".reliability", "aria-label")
     assert told == f"reliability diagram: 10 pictures: sure {percent(0.27)}, right {percent(0.1)}; 90 pictures: sure {percent(0.97)}, right {percent(0.85)}"
-    assert f"Mean gap {percent(0.1 * 0.17 + 0.9 * 0.12)}." in page.inner_text(".measured")
+    assert f"A bar above the line: right more often than it says; below it: less often. Mean gap {percent(0.1 * 0.17 + 0.9 * 0.12)}: how far" in page.inner_text(".measured")
     left, bottom, right, top = page.eval_on_selector(".reliability .ideal", "line => ['x1', 'y1', 'x2', 'y2'].map(name => +line.getAttribute(name))")
     for bar, told in zip(page.locator(".reliability .bin").all(), (BINS[0], BINS[2]), strict=True):
         x, y, width, height = (float(bar.get_attribute(name)) for name in ("x", "y", "width", "height"))

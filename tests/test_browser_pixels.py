@@ -9,7 +9,7 @@ from transformers import ViTForImageClassification, ViTImageProcessorPil
 
 from tests.browser import CHROMIUM, canvases, choose, go, same, strip, address, chromium, faults, open_page, page, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
-from vit_demo.chapters import patches
+from vit_demo.chapters import patches, tokens
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
 from vit_demo.chapters.scene import number, percent
 from vit_demo.explain import cost, embeddings
@@ -157,3 +157,17 @@ def test_the_jigsaw_that_is_drawn_is_the_one_that_is_told_of(page, model, pixels
     pieces = levels.unflatten(1, (8, 4)).unflatten(3, (8, 4)).permute(1, 3, 0, 2, 4).flatten(0, 1)[order]  # (64,3,4,4)
     shown = pieces.unflatten(0, (8, 8)).permute(2, 0, 3, 1, 4).reshape(3, 32, 32)
     same(canvases(page, ".costs canvas")[0][2::4, 2::4, :3], shown.permute(1, 2, 0), 0)
+
+
+def test_where_the_pieces_tell_all_the_jigsaw_leads_to_a_sample_where_they_do_not(page, folder, monkeypatch):
+    """Of this model all answers are alike, shuffled or not."""
+    chapter(page, 4)
+    page.click("[data-how=stay]")
+    page.wait_for_selector(".result:has-text('try one whose colours do not give it away.')")
+    monkeypatch.setattr(tokens, "BUNDLED", folder)
+    go(page, 3)
+    go(page, 4)
+    page.click("[data-how=stay]")
+    page.click(".result button:has-text('this ship')")
+    page.wait_for_selector("[data-sample='15'][aria-pressed='true']")
+    page.wait_for_function("!vit.steps.busy")

@@ -1,7 +1,9 @@
 """Chapter 9 with what training wrote, and with what a stranger's metrics.json may hold instead."""
 
 import json
+import re
 
+import orjson
 import pytest
 from PIL import Image
 
@@ -39,6 +41,28 @@ def test_what_training_measured_is_told(scene):
     assert told["data"]["truth"] == LABELS.index("cat")
 
 
+@pytest.mark.parametrize("smoothing, right, told", [
+    (0.1, 1, "Training asked for 91 % and no more (label smoothing 0.1), so it is right more often than it says."),
+    (0.2, -1, "Training asked for 82 % and no more (label smoothing 0.2)."),
+    (0.0, 1, None), (None, 1, None), ("0.1", 1, None), (7, 1, None), (True, 1, None)])
+def test_that_training_asked_for_less_than_all_is_said_where_it_is_known(scene, smoothing, right, told):
+    bins = [{**b, "accuracy": b["confidence"] + 0.04 * right} for b in BINS]
+    story = re.sub("<[^>]*>", "", scene({"test_accuracy": 0.84, "calibration": {"bins": bins}, "settings": {"label_smoothing": smoothing}})["story"]).replace("\u00a0", " ")
+    assert story.endswith(told) if told else "Training asked" not in story
+
+
+def test_settings_of_a_stranger_claim_nothing(scene):
+    assert all("Training asked" not in scene({"settings": settings, "test_accuracy": 0.8})["story"] for settings in (None, [], "label_smoothing", {}))
+
+
+def test_the_pair_to_try_is_its_commonest_mistake(scene):
+    counts = [row[:] for row in COUNTS]
+    counts[LABELS.index("cat")][LABELS.index("airplane")] = 7
+    told = re.sub("<[^>]*>", "", scene({"test_accuracy": 0.8, "confusion": counts})["attempt"])
+    assert told == "upload a picture of none of its 10 classes: what does it make of it, and how sure is it? Then one of a cat that it could take for an airplane, its commonest mistake."
+    assert re.sub("<[^>]*>", "", scene({"test_accuracy": 0.8})["attempt"]).endswith("how sure is it?")
+
+
 def test_a_claim_of_all_there_is_has_its_bin(scene):
     told = scene({"test_accuracy": 0.8412, "calibration": {"bins": BINS}}, ahead=1000)
     assert told["data"]["confidence"] == 1 and "(<span class=\"mono\">1,200</span> of them), it was right in <span class=\"mono\">90\u00a0%" in told["story"]
@@ -55,11 +79,13 @@ def test_a_validation_accuracy_is_never_called_test(scene):
 @pytest.mark.parametrize("metrics", [{}, [], "text", {"test_accuracy": "high"}, {"test_accuracy": float("nan"), "epochs": None}, {
     "test_accuracy": 7, "confusion": [[1]], "calibration": {"bins": [{"low": "x"}, 3, None]}, "dataset": "cifar", "command": ["rm"]}, {
     "test_accuracy": 10**400, "epochs": 10**400, "calibration": {"bins": [{"low": 0, "high": 10**400, "count": 1, "confidence": 1, "accuracy": 1}]}}, {
-    "confusion": [["<b>"] * 10] * 10, "calibration": [], "device": {"a": 1}, "base_model": 5}])
+    "confusion": [["<b>"] * 10] * 10, "calibration": [], "device": {"a": 1}, "base_model": 5}, {
+    "confusion": [[2**70] * 10] * 10, "calibration": {"bins": [{**BINS[0], "count": 2**70}]}, "images": 2**70, "dataset": {"train_images": -2**70}}])
 def test_anything_else_is_left_alone(scene, metrics):
     told = scene(metrics)
     assert "has not been measured" in told["story"]
     assert told["data"]["confusion"] is None and told["data"]["bins"] == []
+    orjson.dumps(told)  # as Gradio does, for which a whole number has 64 bits
     json.dumps(told, allow_nan=False)
 
 

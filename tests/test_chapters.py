@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.models import LABELS, save_model, where_it_lies
 from tests.test_draw import unpack
-from vit_demo.chapters import CHAPTERS, depth, patches, projection, tokens
+from vit_demo.chapters import CHAPTERS, decision, depth, patches, projection, tokens
 from vit_demo.chapters.scene import Look, a, number, percent, snippet
 from vit_demo.classifier import load
 from vit_demo.explain import embeddings
@@ -61,6 +61,37 @@ def test_when_it_makes_up_its_mind_is_told_with_how_sure_it_was(look, sure, told
     named = replace(look, classifier=replace(look.classifier, labels=("cat",) * len(LABELS)))
     assert re.sub("<[^>]*>", "", depth.settled(named, 1, sure)).replace("\u00a0", " ") == told
     assert re.sub("<[^>]*>", "", depth.settled(named, 0, sure)).startswith("it keeps saying cat")
+
+
+def test_the_class_said_before_the_first_layer_is_followed_too(look):
+    scene = depth.scene(look)
+    early = re.search("would say (.*?), whatever", re.sub("<[^>]*>", "", scene["story"])).group(1)
+    classes, curves = scene["data"]["classes"], scene["data"]["curves"]
+    assert early in classes and len(set(classes)) == len(classes) == len(curves) in (depth.CURVES, depth.CURVES + 1)
+    assert curves[classes.index(early)][0] == max(curve[0] for curve in curves)
+
+
+@pytest.mark.parametrize("share, told", [(0.71, "among ordinary pictures"), (0.93, "among ordinary pictures"), (0.95, "among ordinary pictures"), (0.96, "may be like none of the classes."), (1, "may be like none of the classes.")])
+def test_an_energy_that_many_ordinary_pictures_have_is_no_warning(share, told):
+    said = decision.none_of_them({"energy": -3.0, "share": share})
+    assert told in said and ("Only 1 in 20" in said) == (share > 0.95)
+
+
+def test_the_bundled_models_smoothing_is_told_with_its_softmax_and_no_others(look):
+    bundled = load()
+    told = decision.scene(Look(bundled, trace(bundled, Image.open(SAMPLES[0][0]))))["data"]["asked"]
+    assert told.replace("\u00a0", " ") == "Training asked for 91 % and no more (label smoothing 0.1)"
+    assert decision.scene(look)["data"]["asked"] == ""
+
+
+def test_the_sample_that_the_jigsaw_leads_to_misleads_the_bundled_model(look):
+    bundled, (sample, label) = load(), tokens.MISLED
+    there = Look(bundled, trace(bundled, Image.open(SAMPLES[sample][0])))
+    assert SAMPLES[sample][2] == label == bundled.labels[there.ranked[0]] and there.probabilities.max() > 0.9
+    for question in [{"positions": "stay", "seed": seed} for seed in range(1, 5)] + [{"positions": "zero"}]:
+        told, = tokens.answer(there, {"what": "jigsaw", "share": 1, **question})
+        assert told["was"] < 0.1 and told["top"][0][0] != label
+    assert tokens.scene(there)["data"]["other"] == tokens.MISLED and tokens.scene(look)["data"]["other"] is None
 
 
 def test_filters_that_look_like_noise_are_told_to(look, monkeypatch):

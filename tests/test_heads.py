@@ -5,7 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from tests.explain_models import SHAPES, model, outputs, pixels, residual_stream
+from vit_demo.errors import Stopped
+from vit_demo.explain import heads
 from vit_demo.explain.heads import logits_without, logits_without_each, probability_changes
+from vit_demo.explain.tokens import classify
 
 
 def with_zeroed_columns(name, switched_off):
@@ -40,10 +43,31 @@ def test_any_set_of_heads_may_be_off(name):
     assert_close(logits[2], with_zeroed_columns(name, [(1, 1)]), atol=1e-4, rtol=0)
 
 
-def test_changes_are_of_probabilities_and_progress_counts_layers():
+@pytest.mark.parametrize("name", SHAPES)
+def test_heads_tried_in_several_batches_are_those_tried_together(name, monkeypatch):
+    together = logits_without_each(model(name), residual_stream(name))
+    monkeypatch.setattr(heads, "BATCH", 2)
+    assert_close(logits_without_each(model(name), residual_stream(name)), together, atol=1e-4, rtol=0)
+
+
+def test_a_stop_is_heard_after_every_batch(monkeypatch):
+    batches = []
+    monkeypatch.setattr(heads, "classify", lambda model, hidden, first_layer: batches.append(len(hidden)) or classify(model, hidden, first_layer=first_layer))
+    monkeypatch.setattr(heads, "BATCH", 2)
+
+    def progress(done, total):
+        if done == 5:  # of three heads a layer
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        logits_without_each(model("32/4"), residual_stream("32/4"), progress)
+    assert batches == [2, 1, 2]
+
+
+def test_changes_are_of_probabilities_and_progress_counts_heads():
     seen = []
     each = logits_without_each(model("32/4"), residual_stream("32/4"), lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(3, 9), (6, 9), (9, 9)]
     before = outputs("32/4").logits[0]
     change = probability_changes(before, each, 4)
     assert change.shape == (3, 3)

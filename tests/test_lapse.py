@@ -19,6 +19,7 @@ from training.config import TrainConfig
 from training.outcome import snapshot_epochs
 from vit_demo import snapshots
 from vit_demo.chapters import lapse, model, projection
+from vit_demo.chapters.work import told
 from vit_demo.classifier import load
 from vit_demo.errors import Stopped
 from vit_demo.samples import SAMPLES
@@ -65,7 +66,7 @@ def test_accuracies_come_from_the_history_and_say_of_what(folder):
         assert lapse.accuracy({"history": history}, 1) is None
 
 
-@pytest.mark.parametrize(("metrics", "ends"), [({"epochs": 9, "settings": {"keep": "last"}}, True), ({"epochs": 9, "settings": {"keep": "best"}}, False),
+@pytest.mark.parametrize(("metrics", "ends"), [({"epochs": 9, "settings": {"keep": "last"}}, True), ({"epochs": 2**70, "settings": {"keep": "last"}}, False), ({"epochs": 9, "settings": {"keep": "best"}}, False),
                                                ({"epochs": 2, "settings": {"keep": "last"}}, False), ({"epochs": "9", "settings": []}, False)])
 def test_the_film_ends_with_the_model_itself_where_it_is_what_came_out_last(folder, metrics, ends):
     (folder / "metrics.json").write_text(json.dumps({"history": HISTORY + [{"epoch": 9, "validation_accuracy": 0.875}], **metrics}))
@@ -204,6 +205,23 @@ def test_whoever_leaves_while_a_snapshot_is_on_its_way_stops_that(folder, monkey
     assert [next(leaving)["steps"], next(leaving)["steps"]] == [[], []]
     leaving.close()
     assert ended.wait(10) and heard == [True]
+
+
+def test_a_silent_hub_keeps_nobody_from_other_work(folder, monkeypatch):
+    """The list of the snapshots is asked for there; that has places of its own."""
+    look, silent = look_at(load(folder)), threading.Event()
+    film = lapse.film
+    monkeypatch.setattr(lapse, "film", lambda classifier: silent.wait(60) and film(classifier))
+    asked = [model.answer(look, {"what": "lapse"}) for _ in range(4)]
+    visitors = [threading.Thread(target=lambda one=one: next(one)) for one in asked]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        assert {"answer": 42, "progress": 1} in [bit for _, bit in zip(range(20), told(lambda progress: {"answer": 42}), strict=False)]  # ten seconds
+    finally:
+        silent.set()
+        for visitor in visitors:
+            visitor.join()
 
 
 def test_whoever_leaves_while_waiting_stops_waiting(folder, opening, monkeypatch):

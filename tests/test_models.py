@@ -138,6 +138,36 @@ def test_what_arrives_when_all_have_left_is_not_kept():
     assert loading.done.wait(10) and models.get("user/0").name == "bundled"
 
 
+def test_loads_that_were_left_do_not_pile_up():
+    """Whatever reads weights hears a stop late. What comes next waits for it, says so, and hears its own stop meanwhile."""
+    running, most, lock, may = [], [0], threading.Lock(), threading.Event()
+
+    def deaf(source, **_):
+        if source:
+            with lock:
+                running.append(source)
+                most[0] = max(most[0], len(running))
+            may.wait(10)
+            with lock:
+                running.remove(source)
+        return Fake(source or "bundled")
+
+    models, left = Models(None, deaf), []
+    for number in range(20):
+        left.append(models.fetch(f"user/{number % 3}"))
+        if number < AT_ONCE:
+            while len(running) <= number:
+                time.sleep(0.01)
+        models.leave(left[-1])
+    assert all(loading.done.wait(10) and not loading.classifier for loading in left[AT_ONCE:]) and most == [AT_ONCE]
+    wanted = models.fetch("user/0")
+    while wanted.step == "asking for it":
+        time.sleep(0.01)
+    assert wanted.line() == "Loading user/0: waiting until another has ended." and not wanted.done.is_set()
+    may.set()
+    assert wanted.done.wait(10) and models.get("user/0").name == "user/0" and most == [AT_ONCE]
+
+
 def test_a_newer_version_is_asked_for_now_and_then_and_no_answer_is_no_news(monkeypatch):
     answers, asked = ["old", "new", UserError("the Hub is away")], []
 

@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.testing import assert_close
-from transformers import ViTImageProcessorPil
+from transformers import ViTConfig, ViTImageProcessorPil
 
 from tests.explain_models import SHAPES, model, pixels
+from vit_demo.chapters import patches as chapter
+from vit_demo.errors import UserError
 from vit_demo.explain.patches import model_grid, patchify, unnormalise, unpatchify
 
 
@@ -35,3 +39,23 @@ def test_unnormalise_undoes_the_processor():
     picture = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen = processor(picture.permute(1, 2, 0).numpy(), return_tensors="pt").pixel_values[0]
     assert_close(unnormalise(seen, processor.image_mean, processor.image_std) * 255, picture.float(), atol=1e-3, rtol=0)
+
+
+def seen(width, side) -> SimpleNamespace:
+    """A model as a chapter looks at it, as far as its patches are concerned."""
+    return SimpleNamespace(size=(side, side), config=ViTConfig(hidden_size=width, num_attention_heads=1, num_hidden_layers=1, intermediate_size=8, image_size=side, num_labels=3))
+
+
+@pytest.mark.parametrize(("width", "side", "built"), [
+    (1280, 505, None),  # its sides are 505 and 101, of 979 and 39 million weights, and 1, of 255,026 tokens
+    (1280, 64, [64, 32, 16, 8, 4, 2]), (48, 32, [32, 16, 8, 4, 2, 1]), (1280, 512, [64, 32, 16])])
+def test_no_patch_size_is_timed_that_takes_a_huge_model(monkeypatch, width, side, built):
+    made = []
+    monkeypatch.setattr(chapter, "forward", lambda config, size: (made.append(size), lambda: None)[1])
+    if built is None:
+        with pytest.raises(UserError, match="no patch size of this model can be timed.* 1,025 tokens, and a projection of 30 million weights"):
+            list(chapter.answer(seen(width, side), {"what": "time"}))
+    else:
+        *_, last = chapter.answer(seen(width, side), {"what": "time"})
+        assert last["progress"] == 1 and [row["patch"] for row in last["rows"] if row["measured"]] == built
+    assert made == (built or []) and all(3 * size * size * width <= chapter.MOST_WEIGHTS for size in made)

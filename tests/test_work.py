@@ -7,6 +7,7 @@ import pytest
 
 from vit_demo.chapters import work
 from vit_demo.chapters.work import told
+from vit_demo.errors import Stopped
 
 
 def test_progress_then_the_result():
@@ -65,3 +66,70 @@ def test_an_error_reaches_who_asked():
 
     with pytest.raises(ValueError, match="no"):
         list(told(work))
+
+
+def soon(bits) -> dict:
+    """What is told at last, or after ten seconds."""
+    return [bit for _, bit in zip(range(20), bits, strict=False)][-1]
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Two of them, both free again at the end."""
+    places = threading.Semaphore(2)
+    yield places
+    assert places.acquire(timeout=10) and places.acquire(timeout=10)
+
+
+def test_work_that_was_left_does_not_pile_up(places):
+    """Whatever it hears late: it keeps its place until then, and those who come wait, and may leave meanwhile."""
+    running, most, begun, may = [], [], threading.Semaphore(0), threading.Event()
+
+    def deaf(progress):
+        running.append(None)
+        most.append(len(running))
+        begun.release()
+        may.wait(60)
+        running.pop()
+        progress(1, 2)
+
+    for _ in range(2):
+        bits = told(deaf, places=places)
+        next(bits)
+        assert begun.acquire(timeout=10)
+        bits.close()
+    for _ in range(6):
+        bits = told(deaf, places=places)
+        assert next(bits) == {"progress": 0}
+        bits.close()
+    waits = told(lambda progress: {"answer": 42}, places=places)
+    assert [next(waits), next(waits)] == [{"progress": 0}] * 2
+    may.set()
+    assert soon(waits) == {"answer": 42, "progress": 1}
+    assert max(most) == 2 == len(most)
+
+
+def test_a_place_is_given_back_however_the_work_ends(places):
+    def fails(progress):
+        raise ValueError("no")
+
+    for _ in range(3):
+        assert soon(told(lambda progress: {"answer": 42}, places=places))["answer"] == 42
+        with pytest.raises(ValueError, match="no"):
+            soon(told(fails, places=places))
+
+
+def test_nobody_who_reads_slowly_keeps_a_place(places):
+    """The generator stands still between two bits, and its work goes on."""
+    slow = [told(lambda progress: progress(1, 2) or {"answer": 42}, places=places) for _ in range(3)]
+    for bits in slow:
+        next(bits)
+    assert soon(told(lambda progress: {"answer": 42}, places=places))["answer"] == 42
+
+
+def test_who_waits_for_a_place_is_told_when_that_takes_long():
+    taken, stop = threading.Semaphore(0), threading.Event()
+    assert not work.take(taken, stop, 0.05)
+    stop.set()
+    with pytest.raises(Stopped):
+        work.take(threading.Semaphore(1), stop)

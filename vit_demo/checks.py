@@ -19,15 +19,16 @@ def refuse_above(name: str, what: str, value: float, limit: float) -> None:
 
 
 def is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and is_number(value)
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN
+    """One that a page can be sent: beyond 64 bits nothing that writes JSON for it takes a whole number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= 1e9  # false for NaN
 
 
 def whole(name: str, key: str, value: object) -> int:
-    if not is_whole(value) or not 1 <= value <= 1e9:
+    if not is_whole(value) or value < 1:
         raise UserError(f"{name}: {key} in config.json is {shown(value)}; it must be a whole number from 1 up to a billion")
     return value
 

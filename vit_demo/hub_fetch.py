@@ -64,8 +64,14 @@ def fetch(address: Address, *, token: str | bool | None, limits: Limits, report:
     if kept and address.pinned:
         return Snapshot(kept)
 
+    left = Event()  # set when nobody waits any more for what a thread of this fetch does; `stop` is the caller's, who may go on with others
+
     def asked(seconds: float, call: Callable[[], T]) -> T:
-        return within(seconds, call, address, token, stop)
+        try:
+            return within(seconds, call, address, token, stop)
+        except UserError:
+            left.set()
+            raise
 
     try:
         report("asking the Hub")
@@ -74,7 +80,7 @@ def fetch(address: Address, *, token: str | bool | None, limits: Limits, report:
         if folder is None:
             weights = asked(limits.answer_seconds, lambda: _inspect(remote, limits))
             beside = [file for file, most in BESIDE.items() if 0 < remote.sizes.get(file, 0) <= most]
-            bar = _bar(sum(remote.sizes[file] for file in (*beside, *weights)), report, stop)
+            bar = _bar(sum(remote.sizes[file] for file in (*beside, *weights)), report, left)
             files = asked(limits.download_seconds, lambda: [remote.get(file, bar) for file in (*beside, *weights)])
             folder = files[0].parent
     except Unreachable as error:
@@ -186,14 +192,14 @@ def within(seconds: float, call: Callable[[], T], address: Address, token: str |
         raise explain(error, address, token) from error
 
 
-def _bar(total: int, report: Report, stop: Event) -> type[tqdm]:
-    """The client tells of its progress by a bar alone, one a file: here all of them count together."""
+def _bar(total: int, report: Report, left: Event) -> type[tqdm]:
+    """The client tells of its progress by a bar alone, one a file: here all of them count together. `left`, once set, ends the download."""
     fetched = 0
 
     class Bar(tqdm):
         def update(self, n: float | None = 1) -> bool | None:
             nonlocal fetched
-            if stop.is_set():
+            if left.is_set():
                 raise Stopped
             fetched += n or 0  # the bar's own count stands still where bars are switched off
             report(f"fetching {megabytes(fetched)} of {megabytes(total)} MB", fetched / max(total, 1))

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from vit_demo import classifier
 from vit_demo.classifier import Classifier
-from vit_demo.errors import Unreachable, UserError
+from vit_demo.errors import Stopped, Unreachable, UserError
 
 KEPT = 2  # loaded models beside the one that answers by default
-AT_ONCE = 2  # models being loaded at the same time
+AT_ONCE = 2  # models being loaded at the same time for visitors
+HEARD = 0.1  # seconds until a stop is heard by what waits for another to end
 AGAIN = (5, 15, 60, *[300] * 10)  # seconds after which the Hub is asked again for the model that the app was started with
 NEWS_SECONDS = 600  # between two questions to the Hub whether a model has a newer version
 UNFORESEEN = "could not be opened; check its name, or look at the server's log"
@@ -62,7 +63,8 @@ class Models:
                  newest: Callable[[str], str] = classifier.newest):
         self._load, self._newest, self._lock = load, newest, threading.Lock()
         self._kept: OrderedDict[str, Loading] = OrderedDict()
-        self._loading: dict[str, Loading] = {}
+        self._loading: dict[str, Loading] = {}  # those that visitors wait for; one that they left may still have a place
+        self._places = threading.Semaphore(AT_ONCE)  # each held by a thread: it hears a stop late where it reads weights
         self.wanted: Loading | None = None
         if wanted is None or os.path.isdir(wanted):
             self._default = load(wanted)
@@ -102,7 +104,7 @@ class Models:
             found = self._kept.get(source) or self._loading.get(source)
             if self.wanted and self.wanted.source == source and not self.wanted.problem:
                 found = self.wanted
-            if found is None or found.stop.is_set():
+            if found is None:
                 found = Loading(source, token=False)
                 if len(self._loading) >= AT_ONCE:
                     found.problem = "Other models are being loaded just now: try again in a minute"
@@ -117,7 +119,8 @@ class Models:
         """A visitor waits no more. With the last one the download ends; the owner's goes on."""
         with self._lock:
             loading.waiting -= 1
-            if not loading.waiting and loading.token is False and not loading.done.is_set():
+            if not loading.waiting and self._loading.get(loading.source) is loading:
+                del self._loading[loading.source]
                 loading.stop.set()
 
     def look_for_newer(self, held: Loading | None) -> None:
@@ -145,7 +148,7 @@ class Models:
         waits = iter(AGAIN if loading is self.wanted else ())
         while opened is None and problem is None:
             try:
-                opened = self._load(loading.source, token=loading.token, report=loading.say, stop=loading.stop)
+                opened = self._load_in_turn(loading)
             except Unreachable as error:
                 wait = next(waits, None)
                 if wait is None:
@@ -166,8 +169,23 @@ class Models:
             loading.classifier, loading.problem = opened, problem
             if self._loading.get(loading.source) is loading:
                 del self._loading[loading.source]
-            if opened and loading is not self.wanted and not loading.stop.is_set():
-                self._kept[loading.source] = loading
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
+                if opened:
+                    self._kept[loading.source] = loading
+                    while len(self._kept) > KEPT:
+                        self._kept.popitem(last=False)
         loading.done.set()
+
+    def _load_in_turn(self, loading: Loading) -> Classifier:
+        def load() -> Classifier:
+            return self._load(loading.source, token=loading.token, report=loading.say, stop=loading.stop)
+
+        if loading is self.wanted:
+            return load()
+        while not loading.stop.is_set():
+            if self._places.acquire(timeout=HEARD):
+                try:
+                    return load()
+                finally:
+                    self._places.release()
+            loading.say("waiting until another has ended")
+        raise Stopped

@@ -40,7 +40,7 @@ def scene(look: Look) -> dict:
         f"Of all patches, {live('who', kind='w')} looks most at {live('target', kind='w')}: with {live('most', kind='')} of its "
         f"attention in layer {live('layer', kind='')}, head {live('head', kind='')}. {live('rest', kind='w')}")
     equation = (
-        f"q·k = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
+        f"q({live('asks', kind='')})·k({live('asked', kind='')}) = {live('dot')} &nbsp; ÷ √{width} = {live('score')} &nbsp; softmax over {tokens} tokens → {live('weight')}<br>"
         f"out = {live('mix', kind='')}")
     body = f"""
 layer, head, token, key = {layer}, {head}, {token}, {key}  # counted from 0; token 0 is CLS
@@ -50,7 +50,7 @@ answer = attentions[layer][0, head, token, key].item()
 """
     return {
         "story": story, "view": "attention", "equation": equation,
-        "attempt": "point at other patches. Then choose a head in the last layer: does it still look near itself?",
+        "attempt": "point at other patches, or tap them. Then choose a head in the last layer: does it still look near itself?",
         "also": [plane_check(look, layer, head, sent["explained"][head])],
         "data": {
             **look.shown, "layers": layers, "heads": heads, "layer": layer, "head": head, "width": width,

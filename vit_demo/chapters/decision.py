@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from vit_demo.chapters.extras import extras, map_scores
+from vit_demo.chapters.model import asked
 from vit_demo.chapters.scene import Look, live, mono, number, percent, snippet
 from vit_demo.chapters.work import attribution, told
 from vit_demo.draw import pack
@@ -19,6 +20,7 @@ from vit_demo.explain.tokens import embed
 NAME = "decision"
 TITLE = "Why this answer and not another?"
 SHOWN_CLASSES = 10
+ORDINARY = 0.95  # of held-out pictures; whose energy is higher than that of so many is told to be unlike them
 
 
 def station(classifier) -> str:
@@ -52,7 +54,7 @@ answer = logits.softmax(-1)[{first}].item()
         "data": {
             **look.shown, "none": none, "none_says": none_of_them(none), "order": look.ranked[:SHOWN_CLASSES], "names": [labels[i] for i in look.ranked[:SHOWN_CLASSES]],
             "logits": pack(logits, "f32"), "methods": [[name, method.title, described(method), method.unit, method.by_class] for name, method in METHODS.items()],
-            "default": opening(look.config), "measured": map_scores(look.classifier),
+            "default": opening(look.config), "asked": asked(look.classifier, str), "measured": map_scores(look.classifier),
         },
         "check": {"code": snippet(look, body), "value": p, "says": f"The probability of {labels[first]}: {percent(p)}."},
     }
@@ -84,8 +86,11 @@ def none_of_them(found: dict | None) -> str:
     if found is None:
         return ("How far a picture is from all classes can be told only where a table of energies lies beside the model: "
                 "python -m training.train leaves one there.")
-    return (f"Its energy, {number(found['energy'])} = −log Σ e^logit, is higher than that of {percent(found['share'])} of held-out pictures "
-            "(Liu et al. 2020, arXiv:2010.03759). Of those too, 1 in 20 lies above 95 %.")
+    told = (f"Its energy, {number(found['energy'])} = −log Σ e^logit, is higher than that of {percent(found['share'])} of held-out pictures "
+            "(Liu et al. 2020, arXiv:2010.03759). ")
+    if found["share"] <= ORDINARY:
+        return told + f"So it lies among ordinary pictures; one above {percent(ORDINARY)} may be like none of the classes."
+    return told + "Only 1 in 20 of those lies as high: it may be like none of the classes."
 
 
 def energy(look: Look) -> dict | None:

@@ -9,7 +9,7 @@ from vit_demo.explain import lens
 
 NAME = "depth"
 TITLE = "When does it make up its mind?"
-CURVES = 4  # classes followed through the layers
+CURVES = 4  # classes followed through the layers, and the one that is said before the first
 SENT_WHOLE = 300_000  # cosines; beyond, one layer at a time
 
 
@@ -24,6 +24,7 @@ def scene(look: Look) -> dict:
     leads = [*(cls[:-1].argmax(-1) == best).tolist(), True]  # the last one is the answer itself, however near the second
     decided = next(layer for layer in range(len(leads)) if all(leads[layer:]))
     early = cls[0].argmax().item()
+    followed = list(dict.fromkeys([*look.ranked[:CURVES], early]))
     top = probabilities.topk(min(3, len(labels)))
     added = lens.contributions(look.model, trace.hidden_states)
     lengths = lens.norms(trace.hidden_states)
@@ -33,8 +34,8 @@ def scene(look: Look) -> dict:
         f"Every layer writes into the same {mono(trace.hidden_states.shape[-1])} numbers of a token, so we may stop early and read "
         f"them as if they were the last: this is the logit lens. Before the first layer the class token would say "
         f"{look.label(early)}, whatever the picture; {settled(look, decided, cls[:, best].tolist())} "
-        f"Read after layer {live('layer', kind='')} at patch {live('patch', kind='')} instead, it says {live('says', kind='w')}: "
-        "what that token has gathered by then, of all the others too. The model itself reads the class token alone.")
+        f"Read {live('when', kind='w')} at patch {live('patch', kind='')} instead, it says {live('says', kind='w')}: "
+        f"{live('holds', kind='w')}. The model itself reads the class token alone.")
     body = f"""
 layer = {half}  # 0: before the first
 with torch.no_grad():
@@ -46,11 +47,11 @@ with torch.no_grad():
         "equation": f"lens(CLS after layer {live('layer')}) = softmax(W · norm(h) + b) = {live('cls', kind='w')}<br>"
                     f"{live('inside', kind='w')}, number 0: in + attention = {live('between', kind='')}<br>"
                     f"then, of the same: between + MLP = {live('leaving', kind='')}",
-        "attempt": "move the layer slider while you watch the patches. At which of them does the answer stand before the class token has it?",
+        "attempt": f"move the layer slider up from {mono(0)}: the framed patches say {look.label(best)}. Which of them say so before the class token does?",
         "data": {
-            **look.shown, "layers": len(leads) - 1, "after": half, "classes": [labels[i] for i in look.ranked[:CURVES]],
-            "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in look.ranked[:CURVES]],
-            "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "labels": used(labels, top.indices),
+            **look.shown, "layers": len(leads) - 1, "after": half, "classes": [labels[i] for i in followed],
+            "curves": [[round(p, 5) for p in cls[:, i].tolist()] for i in followed],
+            "best": pack(probabilities[:, 1:, best], "u16"), "label": labels[best], "answer": best, "labels": used(labels, top.indices),
             "top": top.indices.tolist(), "tops": pack(top.values, "u16"),
             "norms": {"CLS": lengths[:, 0].tolist(), "patches": lengths[:, 1:].mean(1).tolist()},
             "added": {"attention": added.attention.norm(dim=-1).mean(1).tolist(), "MLP": added.mlp.norm(dim=-1).mean(1).tolist()},

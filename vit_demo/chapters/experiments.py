@@ -29,13 +29,15 @@ def scene(look: Look) -> dict:
     half = torch.zeros(1, count, dtype=torch.bool)
     half[0, ::2] = True
     kept = logits_keeping(look.model, embeddings, half)[0].softmax(-1)[best].item()
-    blank = logits_keeping(look.model, embeddings, torch.zeros_like(half))[0].softmax(-1)[best].item()
+    empty = logits_keeping(look.model, embeddings, torch.zeros_like(half))[0].softmax(-1)  # the same, whatever the picture
+    blank = empty[best].item()
     wins = goal(look, blank)
     story = (
         f"The surest way to learn what matters is to take it away. A ViT takes any number of tokens, so patches can really be "
         f"dropped, not painted grey: with all {mono(count)} patches it says {look.label(best)} with "
         f"{mono(percent(look.probabilities[best].item()))}, with every second one {mono(percent(kept))}, with none at all "
-        f"{mono(percent(blank))}.")
+        f"{mono(percent(blank))}. Without any it knows nothing of the picture: of every one it then says {look.label(empty.argmax().item())}"
+        f"{'' if empty.argmax() == best else f', {mono(percent(empty.max().item()))}'}.")
     body = f"""
 keep = torch.arange(0, {count}, 2)  # every second patch
 with torch.no_grad():

@@ -5,7 +5,6 @@ One snapshot's model is in memory at a time; what is kept is what is drawn of it
 turns, one snapshot each: a turn ends with the work, so that whoever leaves, or is cut off with their server, holds up nobody.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,17 +15,18 @@ import torch
 from vit_demo import snapshots
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
 from vit_demo.chapters.scene import Look, folder_of, percent, snippet, whole
-from vit_demo.chapters.work import told
+from vit_demo.chapters.work import take, told
+from vit_demo.checks import is_whole
 from vit_demo.classifier import Classifier, load
 from vit_demo.draw import pack
-from vit_demo.errors import Stopped, UserError
+from vit_demo.errors import UserError
 from vit_demo.explain import embeddings, positions
 from vit_demo.snapshots import Snapshot, bytes_of, film
 from vit_demo.trace import trace
 
 AT_ONCE = Semaphore(1)  # snapshots of all visitors that are open at a time
 WAIT = 10  # seconds for another's
-HEARD = 0.1  # seconds until a stop is heard
+ASKED_FOR = Semaphore(4)  # lists of snapshots at a time, apart from other work: that need not wait for a Hub that is silent
 UNASKED = 200_000_000  # bytes; more than that, and whatever has to come from the Hub, is opened when a visitor says so
 DRAWN_WHOLE = 50_000  # cosines of positions; finer grids are left out
 SHAPE = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_labels")
@@ -37,7 +37,7 @@ def lapse(look: Look, question: dict) -> Iterator[dict]:
     snapshot. "of" is what they are drawn on: a picture as the model sees it, and whose they are if not this model's."""
     listed, stop = {}, Event()
     try:
-        for bit in told(lambda progress: {"shown": shown(look)}, stop):
+        for bit in told(lambda progress: {"shown": shown(look)}, stop, ASKED_FOR):
             listed = bit
     except UserError as error:
         yield {"epochs": [], "problem": str(error)}
@@ -54,7 +54,7 @@ def lapse(look: Look, question: dict) -> Iterator[dict]:
 
 def shown(look: Look) -> tuple[Look, list[Snapshot], str | None]:
     """The film of the visitor's model; where it has none, the same picture seen by the carried one, its film, and whose it is."""
-    found = film(look.classifier)
+    found = [snapshot for snapshot in film(look.classifier) if is_whole(snapshot.epoch)]  # the last is what a stranger's metrics.json says
     if found or not (snapshots.CARRIED / "config.json").is_file():
         return look, found, None
     other = carried()
@@ -80,12 +80,8 @@ class Busy(UserError):
 @contextmanager
 def turn(stop: Event):
     """Raises Busy when another's goes on for too long, and Stopped."""
-    deadline = time.monotonic() + WAIT
-    while not AT_ONCE.acquire(timeout=min(HEARD, WAIT)):
-        if stop.is_set():
-            raise Stopped
-        if time.monotonic() > deadline:
-            raise Busy
+    if not take(AT_ONCE, stop, WAIT):
+        raise Busy
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from vit_demo.chapters.lapse import lapse
-from vit_demo.chapters.scene import Look, earlier, many, mono, number, percent, snippet, whole
+from vit_demo.chapters.scene import Look, a, earlier, many, mono, number, percent, snippet, whole
 from vit_demo.checks import is_number, is_whole
 
 NAME = "the model"
@@ -40,6 +40,8 @@ def scene(look: Look) -> dict:
         story += (f"Here it claims: {claim}. " + (
             f"When it was about as sure on {split} pictures ({mono(whole(like['count']))} of them), it was right in "
             f"{mono(percent(like['accuracy']))}." if like else ""))
+    if asked(classifier):
+        story += f" {asked(classifier)}{', so it is right more often than it says' if modest(bins) else ''}."
     body = """
 answer = float(sum(parameter.numel() for parameter in model.parameters()))
 """
@@ -48,8 +50,7 @@ answer = float(sum(parameter.numel() for parameter in model.parameters()))
         "story": story, "view": "model",
         "equation": f"{many(layers, 'layer')} × (4·{width}² + 2·{width}·{config.intermediate_size} + …) + embeddings + head "
                     f"= <b>{whole(count)}</b> weights",
-        "attempt": "find the pair of classes that it mixes up most, then walk through the samples of those classes: "
-                   "would <em>you</em> have known?" if accuracy is not None else
+        "attempt": f"upload a picture of {none_of(look)}: what does it make of it, and how sure is it?{mixed_up(look)}" if accuracy is not None else
                    "load another model from the Hub on the left, and compare what the two say of the same picture.",
         "data": {"facts": facts(look), "runs": [[taken(run), plain(run.get("command"), 400) or ""] for run in earlier(metrics)], "confidence": confidence, "bins": bins, "confusion": confusion(look),
                  "truth": classifier.labels.index(look.truth) if look.truth in classifier.labels else None,
@@ -74,6 +75,33 @@ def measured(metrics: dict) -> tuple[str, float | None]:
             return split, metrics[f"{split}_accuracy"]
     accuracy, split = metrics.get("accuracy"), metrics.get("split")  # as training.evaluate writes them
     return (split if isinstance(split, str) and NAMED.fullmatch(split) else "measured", accuracy) if is_share(accuracy) else ("test", None)
+
+
+def asked(classifier, shown=mono) -> str:
+    """How sure training asked it to be at most, where its label smoothing is known."""
+    settings, classes = classifier.metrics.get("settings"), len(classifier.labels)
+    smoothing = settings.get("label_smoothing") if isinstance(settings, dict) else None
+    if classes < 2 or not is_share(smoothing) or smoothing < 0.001:
+        return ""
+    return f"Training asked for {shown(percent(1 - smoothing + smoothing / classes))} and no more (label smoothing {shown(f'{smoothing:g}')})"
+
+
+def modest(bins: list[dict]) -> bool:
+    """Whether it was right more often than it said, all in all."""
+    return sum(b["count"] * (b["accuracy"] - b["confidence"]) for b in bins if b["count"]) > 0
+
+
+def none_of(look: Look) -> str:
+    classes = len(look.classifier.labels)
+    return f"none of its {mono(whole(classes))} classes" if classes > 1 else f"something other than {look.label(0)}"
+
+
+def mixed_up(look: Look) -> str:
+    """The two classes of which it takes one for the other most often, to be tried."""
+    found = confusion(look)
+    counts = found["counts"] if found else []
+    most, truth, said = max(((n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j), default=(0, 0, 0))
+    return f" Then one of {a(look.label(truth))} that it could take for {a(look.label(said))}, its commonest mistake." if most else ""
 
 
 def reliability(metrics: dict) -> list[dict]:

@@ -7,6 +7,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification
 
 from vit_demo.chapters.scene import Look, live, mono, percent, pixels, sizes, snippet, whole
+from vit_demo.errors import UserError
 from vit_demo.explain import cost
 
 NAME = "patches"
@@ -43,10 +44,10 @@ answer = patch.flatten()[0].item()  # its first number: red, top left
         "story": story, "view": "patches",
         "equation": f"patch {live('patch')} = rows {live('rows')} , columns {live('columns')} &nbsp;→&nbsp; "
                     f"x = [{live('first', kind='')}, … ] &nbsp; {3 * patch * patch} numbers",
-        "attempt": f"{price(look.config, near, count + 1)} Then measure: does the time grow as the pairs do?" if near else
+        "attempt": price(look.config, near, count + 1) + (" Then measure: does the time grow as the pairs do?" if timed_sizes(look) else "") if near else
                    "walk over the picture with the arrow keys, and watch the row of numbers. Which patches are nearly flat?",
         "data": {
-            **pixels(look), "sizes": [size_row(look.config, size) for size in others],
+            **pixels(look), "sizes": [size_row(look.config, size) for size in others], "timed": bool(timed_sizes(look)),
         },
         "check": {"code": snippet(look, body), "value": look.trace.patches[middle].flatten()[0].item(),
                   "says": f"The first of the {3 * patch * patch} numbers of patch {middle}."},
@@ -68,6 +69,12 @@ def other_sizes(look: Look) -> list[int]:
     return [size for size in range(side, 0, -1) if side % size == 0 and (side // size <= 64 or size in (1, 2))]
 
 
+def timed_sizes(look: Look) -> list[int]:
+    """Those whose model is small enough to be built; none where even the first of them makes too many tokens to be run."""
+    light = [size for size in other_sizes(look) if 3 * size * size * look.config.hidden_size <= MOST_WEIGHTS]
+    return light if light and cost.patch_count(look.config.image_size, light[0]) < MOST_TOKENS else []
+
+
 def size_row(config, size: int) -> dict:
     tokens = cost.patch_count(config.image_size, size) + 1
     return {"patch": size, "tokens": tokens, "pairs": cost.token_pairs(tokens),
@@ -82,11 +89,10 @@ def attention_share(config, size: int) -> float:
 
 def answer(look: Look, question: dict) -> Iterator[dict]:
     """Time a model of this width and depth, with random weights, at each patch size: fewest tokens first."""
-    config, done = look.config, []
-    plan = other_sizes(look)
-    light = [size for size in plan if 3 * size * size * config.hidden_size <= MOST_WEIGHTS]
-    if light and cost.patch_count(config.image_size, light[0]) < MOST_TOKENS:
-        plan = light
+    config, plan, done = look.config, timed_sizes(look), []
+    if not plan and other_sizes(look):
+        raise UserError(f"no patch size of this model can be timed: that may make at most {whole(MOST_TOKENS)} tokens, and a projection of "
+                        f"{MOST_WEIGHTS / 1e6:.0f} million weights; choose another model")
     yield {"rows": [], "progress": 0}
     for row in cost.timings(config, plan, lambda size: forward(config, size), time.perf_counter, MOST_TOKENS):
         done.append({"patch": row.patch_size, "tokens": row.tokens, "pairs": row.pairs, "seconds": row.seconds, "measured": row.measured})

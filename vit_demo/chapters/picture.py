@@ -33,7 +33,7 @@ answer = pixels[0, 0, row, column].item()  # red
 """
     return {
         "story": story, "view": "picture", "equation": equation,
-        "attempt": "upload a photo of your own, then look at the right-hand picture from far away. "
+        "attempt": "upload a photo of your own, then look from far away at what the model sees of it. "
                    "Can <em>you</em> still tell what it is? The model has no more than that.",
         "data": {
             "original": data_uri(image, lossless=max(image.size) <= 64), "size": list(given),

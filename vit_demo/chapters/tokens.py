@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from vit_demo.chapters import resize
 from vit_demo.chapters.scene import Look, earlier, live, mono, number, sizes, snippet
+from vit_demo.classifier import BUNDLED
 from vit_demo.draw import pack
 from vit_demo.explain import embeddings, positions
 
@@ -12,6 +13,7 @@ TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
 MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places, and above 0
+MISLED = (15, "ship")  # a sample that the bundled model takes for something else as soon as its patches are shuffled
 SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
 
@@ -49,7 +51,7 @@ answer = torch.cat([right.flatten(), below.flatten()]).mean().nan_to_num().item(
             "patches": pack(made.patches, "u16"), "positions": pack(made.positions, "u16"), "cls": pack(made.cls[0], "f32"),
             "similarity": pack(similarity, "u16") if similarity.numel() <= SENT_WHOLE else None,
             "best": look.classifier.labels[look.ranked[0]], "confidence": look.probabilities[look.ranked[0]].item(),
-            "shares": SHARES, "resize": resized,
+            "shares": SHARES, "resize": resized, "other": MISLED if look.classifier.files == BUNDLED else None,
         },
         "also": [resize.check(look, resized["now"])] if resized else [],
         "check": {"code": snippet(look, body), "value": beside,
@@ -63,8 +65,8 @@ def alike(beside: float, anywhere: float) -> str:
         are = "alike" if beside > MORE else "less unlike than any two"
     else:
         are = f"{'hardly more' if beside - anywhere > -MORE else 'less'} alike than any two"
-    return (f"Neighbours have vectors that are {are}: without what all places share, which tells "
-            f"none from another, side by side their cosine (1: the same direction, 0: nothing in common) is {mono(number(beside))} on average, for any two places {mono(number(anywhere))}. ")
+    return (f"Neighbours have vectors that are {are}: take out what all places share, and the cosine of two side by side is {mono(number(beside))} on average, "
+            f"of any two {mono(number(anywhere))} (1: they point the same way, 0: they have nothing in common). ")
 
 
 def origin(metrics: dict) -> str:

@@ -1,7 +1,13 @@
-"""Work above a second, told bit by bit: a function that reports (done, total) becomes something to iterate over."""
+"""Work above a second, told bit by bit: a function that reports (done, total) becomes something to iterate over.
 
+Work that somebody left runs on to where it hears that. So that no heap of it grows, there are places for so many works at a time,
+each held by the thread that works, for as long as it works.
+"""
+
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
@@ -12,11 +18,25 @@ from vit_demo.explain.methods import Method
 
 
 BEAT = 0.5  # seconds of silence after which the last word is said again: only between two words can anybody leave
+HEARD = 0.1  # seconds until a stop is heard by what waits for a place
+PLACES = threading.Semaphore(4)  # as many as the page and programs ask at once: only what was left makes anybody wait
 
 
-def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None) -> Iterator[dict]:
-    """work(progress) -> {"progress": share} while it runs, then what it returned. Leaving the iteration stops it: it sets
-    `stop`, at which progress() raises Stopped; work that waits for others may look at it too."""
+def take(places: threading.Semaphore, stop: threading.Event, patience: float = math.inf) -> bool:
+    """Take one of the places, which the caller gives back, as soon as there is one; False: not for so many seconds. Raises Stopped."""
+    deadline = time.monotonic() + patience
+    while not stop.is_set():
+        if places.acquire(timeout=min(HEARD, patience)):
+            return True
+        if time.monotonic() > deadline:
+            return False
+    raise Stopped
+
+
+def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None,
+         places: threading.Semaphore = PLACES) -> Iterator[dict]:
+    """work(progress) -> {"progress": share} while it runs, or waits for a place, then what it returned. Leaving the iteration stops
+    it: it sets `stop`, at which progress() raises Stopped; work that waits for others may look at it too."""
     heard, stop, share = queue.Queue(), stop or threading.Event(), 0
 
     def progress(done: int, total: int) -> None:
@@ -24,9 +44,16 @@ def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Eve
             raise Stopped
         heard.put({"progress": done / total})
 
+    def placed() -> dict:
+        take(places, stop)
+        try:
+            return work(progress)
+        finally:
+            places.release()
+
     def run() -> None:
         try:
-            heard.put({**work(progress), "progress": 1})
+            heard.put({**placed(), "progress": 1})
         except Stopped:
             pass
         except BaseException as error:  # raised again where the work was asked for

@@ -122,7 +122,8 @@ def rollout(attention: Tensor, fusion: str = "mean", discard: float = 0.0) -> Te
     """(L,H,T,T), rows sum to 1 -> (T,T), rows sum to 1. Abnar & Zuidema 2020, arXiv:2005.00928.
 
     Each layer's heads are fused, averaged with the identity (the residual path), and the layers multiplied.
-    discard: the share of each layer's weakest fused weights that is set to 0 first (jacobgil's vit-explain).
+    discard: the share of each layer's weakest fused weights that is set to 0 first; what CLS gives itself stays, even where it is
+    among them (jacobgil's vit-explain).
     """
     if fusion not in FUSIONS:
         raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, not {fusion!r}")
@@ -132,6 +133,7 @@ def rollout(attention: Tensor, fusion: str = "mean", discard: float = 0.0) -> Te
     flat = fused.flatten(1).clone()
     weakest = flat.topk(int(discard * flat.shape[1]), dim=1, largest=False).indices
     fused = flat.scatter(1, weakest, 0.0).reshape(fused.shape)
+    fused[:, 0, 0] = flat[:, 0]
     identity = torch.eye(fused.shape[-1], dtype=fused.dtype, device=fused.device)
     mixed = fused + identity
     joint = identity

@@ -12,6 +12,8 @@ from torch import Tensor
 from vit_demo.explain.attention import attend, output
 from vit_demo.explain.tokens import Progress, at_once, classify, head
 
+BATCH = 4  # heads of a layer that are tried together, where memory allows: between two batches a stop is heard
+
 
 def _layer(layer, hidden: Tensor, on: Tensor) -> Tensor:
     """Residual stream (B,T,D) through one layer with heads on (B,H) -> (B,T,D)."""
@@ -33,19 +35,18 @@ def logits_without(model, embeddings: Tensor, off: Tensor) -> Tensor:
 def logits_without_each(model, hidden_states: Tensor, progress: Progress | None = None) -> Tensor:
     """Residual stream (L+1,T,D) of a picture -> (L,H,K): logits with only that head off.
 
-    Each layer's heads run together, as many at once as memory allows, from that layer on: the layers before it do not change.
+    Some of a layer's heads run together, from that layer on: the layers before it do not change.
     """
     layers = model.vit.layers
     heads = model.config.num_attention_heads
     one_off = ~torch.eye(heads, dtype=torch.bool, device=hidden_states.device)
-    logits = []
+    logits, batch = [], min(BATCH, at_once(model, hidden_states.shape[1]))
     for index, layer in enumerate(layers):
-        logits.append(torch.cat([
-            classify(model, _layer(layer, hidden_states[index].expand(len(on), -1, -1), on), first_layer=index + 1)
-            for on in one_off.split(at_once(model, hidden_states.shape[1]))]))
-        if progress:
-            progress(index + 1, len(layers))
-    return torch.stack(logits)
+        for on in one_off.split(batch):
+            logits.extend(classify(model, _layer(layer, hidden_states[index].expand(len(on), -1, -1), on), first_layer=index + 1))
+            if progress:
+                progress(len(logits), len(layers) * heads)
+    return torch.stack(logits).unflatten(0, (len(layers), heads))
 
 
 def probability_changes(logits: Tensor, logits_without: Tensor, class_index: int) -> Tensor:

@@ -19,7 +19,7 @@ vit.views.attention = (card, data, frame) => {
   }
 
   vit.set(vit.state.chosen ? { layer: Math.min(vit.state.layer, layers - 1), head: Math.min(vit.state.head, heads - 1) }
-    : { layer: data.layer, head: data.head, chosen: true }); // it opens where the server found most to see
+    : { layer: data.layer, head: data.head }); // it opens where the server found most to see, and does so again with another picture until the visitor chooses
 
   const view = vit.picture({ src: data.src, rows, cols, alt: "Attention: bright patches are looked at, veiled ones are not" });
   const scale = vit.scale("weight of one patch");
@@ -60,7 +60,7 @@ vit.views.attention = (card, data, frame) => {
   const more = vit.attentionMore(data, frame, { row, looks, pair, paired, here: () => here });
   card.append(more);
 
-  const pick = (layer, head) => vit.set({ layer, head });
+  const pick = (layer, head) => vit.set({ layer, head, chosen: true });
   let wanted = { layer: data.layer, token: data.token };
   /** Another layer's queries and keys come when it is chosen; a large model's weights too, when a patch is chosen, not pointed at. */
   function fetch(layer, token) {
@@ -102,7 +102,8 @@ vit.views.attention = (card, data, frame) => {
     const best = patches.indexOf(max);
     const other = paired()[1];
     caption.textContent = `${who(token)} → ${who(other)}: ${share(weights[other])} · to CLS: ${share(weights[0])}`;
-    const sure = { layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
+    const named = (token) => (token === 0 ? "CLS" : token - 1);
+    const sure = { asks: named(token), asked: named(other), layer: layer + 1, head: head + 1, who: token === 0 ? "the class token" : vit.where(token - 1).text.split(" · token")[0],
       most: share(max), target: max ? vit.where(best).text.split(" · token")[0] : "none of them",
       rest: token === 0 ? `It keeps ${share(weights[0])} for itself.` : `The class token gets ${share(weights[0])}.`, weight: share(weights[other]) };
     if (layer === here.layer) {
@@ -121,7 +122,7 @@ vit.views.attention = (card, data, frame) => {
       }
     } else Object.assign(sure, { dot: "…", score: "…" });
     const order = [...weights.keys()].sort((x, y) => weights[y] - weights[x]).slice(0, 4);
-    sure.mix = order.map((t) => `${share(weights[t])} v(${t === 0 ? "CLS" : t - 1})`).join(" + ") + " + …";
+    sure.mix = order.map((t) => `${share(weights[t])} v(${named(t)})`).join(" + ") + " + …";
     frame.say(sure);
     frame.recode(0, `layer, head, token, key = ${layer}, ${head}, ${token}, ${other}  # counted from 0; token 0 is CLS`,
       `The weight that ${who(token)} gives to ${who(other)} in layer ${layer + 1}, head ${head + 1}: ${share(weights[other])}.`);

@@ -9,7 +9,7 @@ vit.views.depth = (card, data, frame) => {
 
   const view = vit.picture({ src: data.src, rows, cols, alt: `Bright patches: read there, the answer is ${data.label}` });
   const scale = vit.scale(`read at this patch: ${data.label}`);
-  const caption = h("figcaption", { class: "mono" });
+  const caption = h("figcaption", { class: "mono" }), agree = h("figcaption", {});
   const lines = h("div", {}), near = vit.thumb(rows, cols, 22), nearText = h("figcaption", {});
   const nearScale = vit.scale("cosine");
   near.classList.add("wide");
@@ -28,7 +28,7 @@ vit.views.depth = (card, data, frame) => {
     if (at !== null && at !== layer) frame.ask({ what: "cosines", layer }, (reply) => { cosines = vit.unpack(reply.cosines); at = reply.at; draw(); });
   }
   card.append(slider, h("div", { class: "row", style: "padding-top:14px" },
-    h("figure", {}, view.node, scale, caption),
+    h("figure", {}, view.node, scale, agree, caption),
     h("div", {}, h("h3", {}, "the class token, read after each layer"), lines,
       h("p", { class: "quiet" }, "The logit lens: nostalgebraist 2020; for ViTs Vilas et al. 2023, arXiv:2310.18969."),
       h("h3", { class: "later" }, "patches that are now like the chosen one (as in EL-VIT: Zhou et al. 2024, arXiv:2401.12666)"), h("figure", { class: "near" }, near, nearScale, nearText))),
@@ -51,6 +51,9 @@ vit.views.depth = (card, data, frame) => {
       const shares = best.subarray(layer * count, (layer + 1) * count);
       view.veil(shares, brightest);
       scale.top(percent(brightest));
+      const saying = [...shares.keys()].filter((p) => data.top[layer][p + 1][0] === data.answer), yet = layer < layers;
+      view.ring(saying);
+      agree.textContent = saying.length ? `${saying.length} of ${count} patches${yet ? " already" : ""} say${saying.length === 1 ? "s" : ""} ${data.label}: framed` : `of ${count} patches none says ${data.label}${yet ? " yet" : ""}`;
     }
     const says = told(p + 1), cls = told(0), say = ([name, share]) => `${vit.named(name)} ${percent(share)}`;
     caption.textContent = `patch ${p}: ${says.map(say).join(" · ")}`;
@@ -64,7 +67,8 @@ vit.views.depth = (card, data, frame) => {
       nearText.textContent = count > 1 ? `cosine, mean over the others ${number((row.reduce((a, b) => a + b, 0) - 1) / (count - 1))}` : "there is no other patch";
     }
     frame.recode(0, `layer = ${layer}  # 0: before the first`, `How sure the class token is of ${data.label} after ${layer ? `layer ${layer}` : "no layer"}: ${percent(data.curves[0][layer])}.`);
-    frame.say({ layer, patch: p, says: say(says[0]), cls: cls.map(say).join(" · ") });
+    frame.say({ layer, when: layer ? `after layer ${layer}` : "before the first layer", patch: p,
+      holds: layer ? "what that token has gathered by then, of all the others too" : "its own patch and place alone", says: say(says[0]), cls: cls.map(say).join(" · ") });
     inside.draw();
   }
   if (vit.state.after > layers) vit.set({ after: layers });

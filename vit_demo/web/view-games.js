@@ -39,7 +39,7 @@ vit.games.heads = (stage, data, frame) => {
   const withOff = (count) => (reply) => hear(reply, count);  // as many as when it was asked
   function turn() { draw(); frame.ask({ what: "heads", off: [...off].map((key) => key.split(",").map(Number)) }, withOff(off.size)); }
   stage.append(h("p", {}, `Each number: by how many points ${data.label} changes when this one head is off. Blue heads helped, vermilion ones hindered (after Michel et al. 2019, arXiv:1905.10650). Press to switch heads off, also several together.`), legend,
-    bar, h("div", { class: "scroll" }, grid), out);
+    bar, h("div", { class: "scroll" }, grid), out, h("p", { class: "try" }, h("b", {}, "Try:"), " switch off the bluest head, then the bluest two together. Is what the answer loses the sum of both?"));
   vit.roving(cells.map(({ cell }) => cell));
   draw();
   frame.ask({ what: "each" }, hear);
@@ -76,7 +76,8 @@ vit.games.duel = (stage, data, frame) => {
     plot.replaceChildren(chart(`insertion: p(${data.label}) with the best share only (up is good)`, curves.insertion), chart(`deletion: p(${data.label}) with the best share gone (down is good)`, curves.deletion));
   }
   stage.append(h("p", {}, `Each map ranks the patches. Put the best ones in first: a true map makes ${data.label} rise early. Take them away first: it falls early. The number is the area between; random orders get 0 on average, this one what it gets by luck (insertion and deletion: Petsiuk et al. 2018, arXiv:1806.07421).`),
-    bar, legend, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average());
+    bar, legend, h("div", { class: "duel" }, ...players.map((player) => player.button)), plot, average(),
+    h("p", { class: "try" }, h("b", {}, "Try:"), " guess which map wins on another sample, then choose it on the left. Is it the same one?"));
   frame.ask({ what: "duel" }, (reply) => {
     bar.at(reply.progress);
     for (const [name, map] of Object.entries(reply.maps ?? {})) {

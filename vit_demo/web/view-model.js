@@ -8,10 +8,12 @@ vit.views.model = (card, data, frame) => {
   if (data.confusion) below.append(confusion(data.confusion));
   if (data.bins.length) below.append(reliability(data.bins));
   if (below.hasChildNodes()) card.append(below);
-  card.append(vit.lapse(frame));
+  card.append(vit.lapse(frame), h("div", { class: "below" }, h("h3", {}, "And now?"),
+    h("p", { class: "quiet" }, "Walk through it all again with a picture of your own: the + at the end of the samples. Or make a model of your own from your own pictures, one folder a class, and look at it here:"),
+    h("pre", { class: "command", tabindex: 0 }, "pip install -r training/requirements.txt\npython -m training.train --dataset your/pictures \\\n  --model google/vit-base-patch16-224-in21k --output runs/mine\npython app.py --model runs/mine")));
 
   function confusion({ labels, counts }) {
-    const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell.");
+    const caption = h("figcaption", { "aria-live": "polite" }, "rows: the truth; columns: what it said. Point at a cell, or tap it.");
     const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
     const worst = Math.max(...counts.flatMap((row, i) => row.filter((_, j) => i !== j).map((n) => n / (sums[i] || 1))), 0.001);
     const table = h("table", { class: "confusion" }, h("tr", {}, h("td"), ...labels.map((label) => h("th", { scope: "col", title: label }, h("span", {}, label)))),
@@ -27,7 +29,7 @@ vit.views.model = (card, data, frame) => {
   }
 
   function reliability(bins) {
-    const W = 260, pad = 34, px = (v) => pad + (W - pad - 8) * v, py = (v) => W - pad - (W - pad - 8) * v;
+    const W = 260, pad = 40, px = (v) => pad + (W - pad - 8) * v, py = (v) => W - pad - (W - pad - 8) * v;
     const used = bins.filter((b) => b.count);
     const total = used.reduce((a, b) => a + b.count, 0), most = vit.peak(used.map((b) => b.count));
     const told = (b) => `${b.count.toLocaleString("en")} picture${b.count === 1 ? "" : "s"}: sure ${percent(b.confidence)}, right ${percent(b.accuracy)}`;
@@ -41,6 +43,6 @@ vit.views.model = (card, data, frame) => {
           return h("rect", { class: "bin", x: px(b.low) + 1, width: Math.max(1, px(b.high) - px(b.low) - 2), y: py(0) - height, height, style: `fill-opacity: ${(0.25 + 0.75 * Math.sqrt(b.count / most)).toFixed(2)}` }, h("title", {}, told(b)));
         }),
         h("line", { class: "now", x1: px(data.confidence), x2: px(data.confidence), y1: py(0), y2: py(1) })),
-      h("figcaption", {}, `bars: share right, by how sure it was, fainter where they hold fewer pictures (the most: ${most.toLocaleString("en")}); the line is honesty, orange is this picture. Mean gap ${percent(gap)}.`));
+      h("figcaption", {}, `bars: share right, by how sure it was, fainter where they hold fewer pictures (the most: ${most.toLocaleString("en")}); the line is honesty, orange is this picture. A bar above the line: right more often than it says; below it: less often. Mean gap ${percent(gap)}: how far apart the two are on average, bar by bar, each counted with its pictures.`));
   }
 };

@@ -62,7 +62,7 @@ vit.views.patches = (card, data, frame) => {
     const slider = vit.slider("patch side", { min: 0, max: sizes.length - 1, value: start, show: (i) => `${sizes[i].patch} px` }, show);
     show(start);
     return h("div", { class: "below" }, h("h3", {}, "What if the patches had another size?"),
-      h("div", { class: "costs" }, drawing, h("div", {}, slider, facts, timing())));
+      h("div", { class: "costs" }, drawing, h("div", {}, slider, facts, data.timed ? timing() : "")));
   }
 
   function timing() {

@@ -48,7 +48,7 @@ vit.views.picture = (card, data, frame) => {
   card.append(h("div", { class: "pair" },
     h("figure", {}, h("div", { class: "frame" }, h("img", { src: data.original, alt: "the picture as it was given", class: tiny ? "crisp" : "" })),
       h("figcaption", {}, `the file, ${data.size[0]} × ${data.size[1]} pixels`)),
-    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel`)),
+    h("figure", {}, seen, h("figcaption", {}, `what the model sees, ${width} × ${height}: point at a pixel, or tap it`)),
     h("div", { class: "pixel" }, swatch, table)),
   h("div", { class: "planes" }, ...["red", "green", "blue"].map((name, c) => {
     const one = bytes.subarray(c * height * width, (c + 1) * height * width), grey = new Uint8Array(3 * one.length);

@@ -90,7 +90,7 @@
     const whole = all ? vit.mosaic(rows, cols, "Position similarity: at each place a small map of how alike its position vector is to that of every place") : null;
     whole?.paint(all);
     const node = h("div", { class: "below" }, h("h3", {}, "Whose position is like whose? (Dosovitskiy et al. 2021, Fig. 7 centre)"),
-      h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place, once what they all share is taken out? Point at one to see it large.`
+      h("p", { class: "quiet" }, whole ? `${count} small maps, each lying where its patch lies: how alike is its position vector to that of every place, once what they all share is taken out? Point at one, or tap it, to see it large.`
         : `${count} maps of ${count} cells are too many to draw at once: here is the one of the chosen patch. What all position vectors share is taken out.`),
       h("div", { class: "wide-row" }, whole ? h("figure", {}, whole.node) : null, h("figure", {}, title, large.parts)));
     vit.follow(node, draw);

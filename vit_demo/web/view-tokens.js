@@ -41,12 +41,14 @@ vit.views.tokens = (card, data, frame) => {
     image.onload = () => paint([...Array(count).keys()]);
     image.src = data.src;
     const out = h("div", { class: "result", "aria-live": "polite" }, h("p", {}, `In order: ${data.best}, ${percent(data.confidence)}.`));
+    const other = () => (data.other ? [h("button", { type: "button", class: "link", onclick: () => document.querySelector(`[data-sample="${data.other[0]}"]`).click() }, `this ${data.other[1]}`), ", whose pieces alone mislead it."]
+      : ["one whose colours do not give it away."]);
     const heard = ({ order, positions: how, top: best, was, largest, curve, progress }, shuffled) => {
       if (curve) return chart(curve, progress);
       paint(order);
       const same = largest < 0.001;
       out.replaceChildren(h("p", {}, { stay: "The patches moved, the positions stayed: ", move: "Patches and positions moved together: ", zero: "No positions at all: " }[how],
-        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.${(how === "zero" || how === "stay" && shuffled === 1) && was > data.confidence / 2 ? " This one it knows by its pieces alone, nearly: try another picture." : ""}`),
+        h("b", {}, `${best[0][0]}, ${percent(best[0][1])}`), `. ${data.best} was ${percent(data.confidence)}, is now ${percent(was)}.`, (how === "zero" || how === "stay" && shuffled === 1) && was > data.confidence / 2 ? [" This one it knows by its pieces alone, nearly: try ", ...other()] : ""),
         h("p", { class: "quiet mono" }, `largest change of a logit: ${same ? largest.toExponential(1) : number(largest)}${same ? ", which is rounding: the model cannot tell" : ""}`));
     };
     const ask = (how) => { const asked = share; frame.ask({ what: "jigsaw", share, seed: how === "zero" ? seed : seed++, positions: how }, (reply) => heard(reply, asked)); };
