@@ -101,6 +101,20 @@ def test_a_fine_tuned_model_names_its_base(folder):
     assert local.data.base_model is None and "`my-folder`" in local.text
 
 
+def test_known_test_pictures_do_not_name_what_was_learned_from(folder):
+    metrics = metrics_of(dataset="my-pictures")
+    metrics["dataset"]["test_name"] = "uoft-cs/cifar10"
+    card = rewrite(folder, metrics)
+    assert "trained from scratch on `my-pictures`, tested on `uoft-cs/cifar10`: no weights of others" in card.text and card.data.datasets is None
+    assert "The test pictures are exactly those of [uoft-cs/cifar10](https://huggingface.co/datasets/uoft-cs/cifar10); the training pictures are not exactly that dataset's." in card.text
+    assert "`my-pictures`: 30 to learn from, 30 test pictures." in card.text
+    assert [found.dataset_type for found in card.data.eval_results] == ["uoft-cs/cifar10"] * 2  # that number is true
+    assert [path.name for path in (folder / ".eval_results").iterdir()] == ["cifar10.yaml"]
+    assert "fine-tuned on `my-pictures`, tested on `uoft-cs/cifar10`." in rewrite(folder, {**metrics, "base_model": "my-folder"}).text
+    del metrics["base_model"]
+    assert "trained on `my-pictures`, tested on `uoft-cs/cifar10`." in rewrite(folder, metrics).text
+
+
 def test_a_folder_of_pictures_is_no_dataset_of_the_hub(folder):
     card = rewrite(folder, metrics_of(dataset="holiday"))
     assert card.data.datasets is None and "huggingface.co/datasets" not in card.text

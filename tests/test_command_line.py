@@ -44,6 +44,19 @@ def test_help_tells_every_setting_once(capsys):
         assert f"--{field.name.replace('_', '-')} " in said.replace("\n", " ") and field.metadata["help"]
 
 
+@pytest.mark.parametrize("kind, told", [
+    (TrainConfig, ["(0: none) [fine-tune, tiny-cpu: 0.999; cifar-patch2, cifar-patch4: 0.9995; fine-tune-cpu: 0.0]", "of Muon's matrices [0.1]", "for the app's time-lapse [0]",
+                   "from scratch: number of layers [cifar-patch2, cifar-patch4: 12; tiny-cpu: 6]",  # --model brings its own
+                   "the position embeddings [cifar-patch2, cifar-patch4, tiny-cpu: 32; fine-tune-cpu: 96]", "--flip [FLIP] mirror half of the pictures [True] --no-flip do not mirror half of the pictures"]),
+    (PretrainConfig, ["passes over the training pictures [400]", "LayerNorm, biases, class token and positions have none [0.05]", "from scratch: number of layers [cifar-patch2, cifar-patch4: 12; tiny-cpu: 6]"])])
+def test_help_tells_what_applies_where_a_flag_is_not_given(kind, told, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "9999")
+    with pytest.raises(SystemExit):
+        parse_config(["--help"], kind)
+    said = " ".join(capsys.readouterr().out.split())
+    assert [line for line in told if line not in said] == []
+
+
 def test_yaml_means_what_it_says(tmp_path):
     file = tmp_path / "s.yaml"
     file.write_text("learning_rate: 1e-3\ncompile: no\nflip: no\nimage_size: null\nseed: 3.0\nsave_every: 9007199254740993\n")  # to YAML a word, a truth, a truth

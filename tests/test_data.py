@@ -11,7 +11,8 @@ from transformers import ViTImageProcessorPil
 from tests.training_data import NAMES, coloured, image_folder, parquet_dataset, rows, write_parquet
 from training import report
 from training.config import TrainConfig
-from training.data import epoch_order, labels_of, load_splits, seed_for
+from training.data import labels_of, load_splits
+from training.draws import epoch_order, seed_for
 from training.source import need_split
 from vit_demo.errors import UserError
 

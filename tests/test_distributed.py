@@ -20,7 +20,8 @@ from tests.training_data import parquet_dataset
 from training import checkpoint, train
 from training.augment import View
 from training.config import TrainConfig
-from training.data import epoch_order, load_splits
+from training.data import load_splits
+from training.draws import epoch_order
 from training.loop import evaluate
 from training.train import main
 from vit_demo.classifier import load

@@ -72,6 +72,16 @@ def test_an_image_folder_gives_the_same(model, pictures, truth, tmp_path):
     assert found["accuracy"] == 11 / 15 and found["dataset"] == "photos"
 
 
+def test_some_of_rows_that_lie_class_after_class_show_each_in_its_share(model, tmp_path):
+    pictures = [pil(picture) for picture in noise(40)]
+    table = datasets.Dataset.from_dict({"img": pictures, "label": [0] * 20 + [1] * 12 + [2] * 8},
+                                       features=datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=list(NAMES))}))
+    table.to_parquet(tmp_path / "test.parquet")
+    found = evaluate(str(model), str(tmp_path), max_images=10)
+    assert [row["support"] for row in found["per_class"]] == [5, 3, 2]
+    assert found["fingerprint"] == evaluate(str(model), str(tmp_path), max_images=10)["fingerprint"]
+
+
 def test_some_of_an_image_folder_are_drawn_from_all_its_classes(model, pictures, tmp_path):
     """Its pictures lie class after class: the first ones would be of one class."""
     for name in NAMES:

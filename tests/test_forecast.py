@@ -2,12 +2,16 @@
 
 import sys
 from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from tests.runs import again, dataset, flags, quick  # noqa: F401 (dataset and quick are fixtures)
 from tests.training_data import parquet_dataset
 from training import forecast
+from training.command_line import parse_config
+from training.pretrain import PretrainConfig
 from training.train import main
 
 
@@ -16,7 +20,24 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, 
     told = capsys.readouterr().out
     for line in ("40 training pictures, 8 to choose on, 12 test; 3 classes", "3 epochs x 5 steps of 8 pictures; 0.00 M parameters trained by muon", "device cpu, float32, 1 process(es)"):
         assert line in told
+    assert told.count("recipe from preset tiny-cpu: muon at 0.004") == 1
     assert "about 1 s (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more, kind, told", [
+    (["--model", "some/vit"], forecast.TrainConfig, "recipe from preset fine-tune: adamw at 0.0005, cosine after 10% warm-up, weight decay 0.05, layer decay 0.75, label smoothing 0.1, drop path 0.1, mixup 0.8 and cutmix 1 on 50% of the batches until 80%, weight average 0.999"),
+    (["--model", "some/vit", "--preset", "fine-tune-cpu", "--learning-rate", "1e-4"], forecast.TrainConfig, "recipe from preset fine-tune-cpu: adamw at 0.0001, linear after 10% warm-up, weight decay 0.05, label smoothing 0.1"),
+    (["--preset", "tiny-cpu", "--ema", "0", "--patch-dropout", "0.5"], forecast.TrainConfig, "recipe from preset tiny-cpu: muon at 0.004 (AdamW 0.001), linear after 5% warm-up, weight decay 0.1 (AdamW 0.05), label smoothing 0.1, patch dropout 0.5 until 100%, cutmix 1 on 30% of the batches until 60%"),
+    (["--preset", "tiny-cpu"], PretrainConfig, "recipe: muon at 0.004 (AdamW 0.001), cosine after 5% warm-up, weight decay 0.1 (AdamW 0.05)"),
+])
+def test_the_plan_tells_the_recipe_that_applies(more, kind, told):
+    assert forecast.recipe(parse_config(["--dataset", "some/data", "--output", "out", *more], kind)) == told
+
+
+@pytest.mark.parametrize("device, mixed, asked, told", [("cuda", "no", "auto", True), ("cuda", "no", "float32", False), ("cuda", "bf16", "auto", False), ("cpu", "no", "auto", False)])
+def test_a_gpu_without_bf16_is_told_what_that_costs(device, mixed, asked, told):
+    said = forecast.precision(forecast.TrainConfig(precision=asked), SimpleNamespace(device=torch.device(device), mixed_precision=mixed))
+    assert said == ("float32" if mixed == "no" else "bf16") + told * " (this GPU has no bf16 of its own, and fp16 is not offered here: a step takes several times as long, and up to twice the memory, of one in 16 bits)"
 
 
 @pytest.mark.parametrize("epochs, asked, kept", [(1, 2, "none"), (3, 8, "2"), (3, 2, None), (1, 0, None)])

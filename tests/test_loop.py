@@ -13,7 +13,8 @@ from training import augment
 from training.augment import View
 from training.batches import EpochBatches, augmented, parts
 from training.config import TrainConfig
-from training.data import Pictures, epoch_order
+from training.data import Pictures
+from training.draws import epoch_order
 from training.loop import diverged, evaluate, train_epoch
 from training.optim import WeightAverage, add_drop_path, add_patch_dropout, learning_rate_factor, make_optimizers
 from vit_demo.errors import UserError

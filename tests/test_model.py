@@ -138,6 +138,36 @@ def test_a_hub_id_that_is_not_there(hub):
         make_processor(TrainConfig(model="nobody/nothing"))
 
 
+@pytest.fixture
+def versions(api, repo, tmp_path) -> list[str]:
+    """The commits of a base model that was trained on: 3 classes first, 4 on main."""
+    return [api.upload_folder(repo_id=repo, folder_path=save_tiny_model(tmp_path / str(seed), names=tuple("abcd")[:classes], seed=seed)).oid
+            for seed, classes in ((1, 3), (2, 4))]
+
+
+@pytest.mark.parametrize("named", [lambda repo, commit: f"{repo}@{commit}", lambda repo, commit: f"{repo}@v1",
+                                   lambda repo, commit: f"https://huggingface.co/{repo}/tree/{commit}"], ids=["commit", "tag", "page"])
+@pytest.mark.parametrize("size", [None, 24])
+def test_a_revision_of_a_model_on_the_hub_is_named_as_for_the_app(api, repo, versions, tmp_path, named, size):
+    old, new = versions
+    api.create_tag(repo, tag="v1", revision=old)
+    source = named(repo, old)
+    make_processor(TrainConfig(model=source))
+    model, said = build(TrainConfig(model=source, image_size=size), ("a", "b", "c"))
+    assert model.base_revision == old and said[0].startswith(f"pretrained: {source}, commit {old[:12]}, ")
+    there = ViTForImageClassification.from_pretrained(tmp_path / "1")
+    assert torch.equal(model.classifier.weight, there.classifier.weight) and torch.equal(model.vit.layers[0].mlp.fc1.weight, there.vit.layers[0].mlp.fc1.weight)
+    assert build(TrainConfig(model=repo), ("a", "b"))[0].base_revision == new
+    assert fine_tuned(tmp_path / "1")[0].base_revision is None
+
+
+def test_a_revision_that_is_not_there(repo, versions):
+    with pytest.raises(UserError, match=f"^{repo} has no revision v9: name a branch, a tag or a commit that its page on the Hub shows$"):
+        make_processor(TrainConfig(model=f"{repo}@v9"))
+    with pytest.raises(UserError, match="is no revision; name a branch"):
+        make_processor(TrainConfig(model=f"{repo}@.."))
+
+
 def test_a_folder_that_went_away(tmp_path):
     with pytest.raises(UserError, match=r"no config.json there, or no network; say with --model \(beside --resume too\) where it lies now"):
         make_processor(TrainConfig(model=str(tmp_path / "gone")))

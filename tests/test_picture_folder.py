@@ -4,6 +4,7 @@ import os
 import re
 
 import pytest
+from datasets import Dataset
 from datasets.data_files import resolve_pattern
 
 from tests.training_data import NAMES, coloured
@@ -52,7 +53,12 @@ def test_labels_may_stand_in_a_table(tmp_path):
     for split in ("train", "test"):
         pictures(tmp_path, split)
         (tmp_path / split / "metadata.csv").write_text("file_name,label\ntest_0.png,x\ntest_1.png,y\n")
-    assert {split: rows["label"] for split, rows in ((s, r[:]) for s, r in open_dataset(str(tmp_path)).items())} == {"train": ["x", "y"], "test": ["x", "y"]}
+    expected = {"train": ["x", "y"], "test": ["x", "y"]}
+    assert {split: rows["label"] for split, rows in ((s, r[:]) for s, r in open_dataset(str(tmp_path)).items())} == expected
+    for split in ("train", "test"):  # a table of the library's third kind
+        (tmp_path / split / "metadata.csv").unlink()
+        Dataset.from_dict({"file_name": ["test_0.png", "test_1.png"], "label": ["x", "y"]}).to_parquet(tmp_path / split / "metadata.parquet")
+    assert {split: rows["label"] for split, rows in ((s, r[:]) for s, r in open_dataset(str(tmp_path)).items())} == expected
 
 
 def test_pictures_without_classes_keep_their_splits(tmp_path):
@@ -181,6 +187,21 @@ def test_a_class_without_a_picture_is_missed(tmp_path, split):
     with pytest.raises(UserError, match=rf"^{root} holds folders without a picture \(emu\), and each folder is a class: put its pictures there, or take it away$"):
         open_dataset(str(tmp_path))
     assert sum(map(len, open_dataset(str(tmp_path), classes=False).values())) == (4 if split == "." else 8)  # training.pretrain learns no classes
+
+
+@pytest.mark.parametrize("places, at", [(("cat", "dog", "__background__"), "."), (("train/cat", "train/dog", "train/__background__", "test/cat"), "train"),
+                                        (("train/cat", "train/dog", "__background__/a"), ".")])
+@pytest.mark.parametrize("classes", [True, False])
+def test_a_folder_whose_name_hides_its_pictures_is_missed(tmp_path, places, at, classes):
+    """The library leaves it out in silence, a class and all."""
+    pictures(tmp_path, *places)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(tmp_path / at))} holds pictures in __background__/, which begins with __ and would be left out: rename it, or take it away$"):
+        open_dataset(str(tmp_path), classes=classes)
+    (tmp_path / at / "__background__").rename(tmp_path / "away")
+    (tmp_path / "away").rename(tmp_path / at / ".background")
+    (tmp_path / at / "__MACOSX").mkdir()
+    (tmp_path / at / "__MACOSX" / "._1.png").write_bytes(b"what such archives hold")
+    assert sum(map(len, open_dataset(str(tmp_path), classes=classes).values())) == 2 * (len(places) - 1)
 
 
 @pytest.mark.parametrize("split, told", [("test", "the test split"), ("validation", "split 'validation'")])

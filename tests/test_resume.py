@@ -115,6 +115,26 @@ def test_a_time_limit_stops_and_the_run_goes_on(dataset, uninterrupted, tmp_path
     assert same_weights(tmp_path / "run", uninterrupted[0])
 
 
+@pytest.mark.parametrize("more, kept", [([], 10), (["--save-every", "4"], 8)])  # said in steps, it is not asked of the clock
+def test_a_run_saves_within_an_epoch_when_the_clock_says_so_and_goes_on_from_there(more, kept, dataset, uninterrupted, tmp_path, monkeypatch, quick):
+    def cut_off(self, done):
+        add(self, done)
+        if done.number + 1 == 11:
+            raise KeyError("the machine is gone")
+
+    add = train.Meter.add
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "SAVE_MINUTES", 1e-9)
+        patch.setattr(train.Meter, "add", cut_off)
+        with pytest.raises(KeyError):
+            main(flags(dataset, tmp_path / "run", *RANDOM, *more))
+    assert checkpoint.newest_complete(tmp_path / "run" / "state").name == f"step-{kept:08d}"
+    main(again(tmp_path / "run"))
+    assert same_weights(tmp_path / "run", uninterrupted[0])
+    state, whole = (checkpoint.load(checkpoint.newest_complete(folder / "state"))[1] for folder in (tmp_path / "run", uninterrupted[0]))
+    assert {**state, "seconds": 0} == {**whole, "seconds": 0}
+
+
 def kill_while_saving(dataset, output, kills: int, choose: random.Random) -> int:
     """Start the run, kill it as it writes a state, start it again ...; -> how many kills left a state half written."""
     half_written, state = 0, output / "state"

@@ -1,10 +1,15 @@
-"""A run that diverges, or whose disk fills up: one line, the last good state intact, and nothing bad or half written beside it."""
+"""A run that diverges, whose disk fills up, or that is started twice: one line, the last good state intact, and nothing bad or half written beside it."""
+
+import os
+import signal
 
 import pytest
 import torch
 from transformers import ViTForImageClassification
 
-from tests.runs import again, dataset, flags, full_disk, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.runs import again, child, dataset, flags, full_disk, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
+from tests.test_checkpoint import held_elsewhere  # noqa: F401 (a fixture)
+from tests.test_interrupt import wait_for
 from training import checkpoint, outcome, train
 from training.train import main
 from vit_demo.errors import UserError
@@ -91,3 +96,39 @@ def test_a_disk_too_full_for_the_best_weights_is_said_before_measuring(dataset, 
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"state", "train.yaml"}
     main(again(tmp_path / "run"))
     assert (tmp_path / "run" / "README.md").is_file() and same_weights(tmp_path / "run", tmp_path / "run" / "state" / "best")
+
+
+def test_a_second_start_is_refused_and_the_first_one_goes_on(dataset, tmp_path):
+    """A job that was sent twice: it would take away the states that the first one saves."""
+    output, log = tmp_path / "run", tmp_path / "log"
+    process = child(flags(dataset, output, "--epochs", "3000", "--save-every", "1"), log)
+    try:
+        wait_for(process, lambda: checkpoint.saved(output / "state"))
+        for _ in range(3):
+            with pytest.raises(UserError, match=rf"^another run is writing to {output} \(process {process.pid} on \S+\): wait for it, stop it, or give another --output"):
+                main(again(output))
+        main(again(output, "--dry-run"))  # writes nothing, so it may look
+        os.kill(process.pid, signal.SIGTERM)
+        process.join(60)
+        assert process.exitcode == 130, log.read_text()
+    finally:
+        process.kill()
+    assert {path.name for path in output.iterdir()} == {"state", "train.yaml"}
+
+
+def test_two_fresh_starts_do_not_share_an_output(dataset, tmp_path, monkeypatch, quick, held_elsewhere):
+    """The first one may be looking at its pictures still: nothing tells of it but the lock."""
+    output = tmp_path / "run"
+    first = held_elsewhere(output)
+    with pytest.raises(UserError, match="another run is writing to"):
+        main(flags(dataset, output))
+    assert [path.name for path in output.iterdir()] == [".running"]
+    first.kill()
+    first.join()
+    main(flags(dataset, output))  # what a killed run left holds nobody up
+    assert not (output / ".running").exists()
+
+    make, other = train.make_accelerator, tmp_path / "other"
+    monkeypatch.setattr(train, "make_accelerator", lambda config: (other.mkdir(), (other / "train.yaml").touch(), make(config))[-1])  # begun and ended since it looked
+    with pytest.raises(UserError, match="already holds a run"):
+        main(flags(dataset, other))

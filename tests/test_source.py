@@ -53,12 +53,12 @@ def test_numbers_and_words_are_counted_from_0():
     assert known_ids([30], NUMBER, ("4", "30"), declared=False) == [1]
 
 
-@pytest.mark.parametrize("count, more", [(48, {}), (96, {"max_train_images": 40})])
+@pytest.mark.parametrize("count, more", [(48, {}), (96, {"max_train_images": 1})])
 def test_classes_are_those_that_pictures_show_not_those_declared(tmp_path, count, more):
     pictures, _ = rows(count)
     columns = {"train": {"img": [{"bytes": data, "path": None} for data in pictures], "label": sorted(number // 48 for number in range(count))}}
     folder = write_parquet(tmp_path, columns, {"img": datasets.Image(), "label": CLASSES})
-    with pytest.raises(UserError, match=r"^only one class \(a\): a classifier needs at least 2 among its \d+ training pictures: add pictures of another class, or raise --max-train-images"):
+    with pytest.raises(UserError, match=r"^only one class \([ab]\): a classifier needs at least 2 among its \d+ training pictures: add pictures of another class, or raise --max-train-images"):
         load_splits(TrainConfig(dataset=str(folder), workers=0, **more), 8, progress=False)
 
 
@@ -143,6 +143,24 @@ def test_a_folder_may_be_called_like_a_pattern(tmp_path, name):
     assert len(found["train"]) == 12
     with pytest.raises(UserError, match=r"^parquet files in .* are not found for the characters \* \? \[ in that path: rename it$"):
         open_dataset(str(parquet_dataset(tmp_path / "parquet" / name)))
+
+
+@pytest.mark.parametrize("places", [("cat", "test-tube"), ("train/cat", "train/dog", "test/cat", "test/dog"), ("cat", "__dog")])
+@pytest.mark.parametrize("stray", ["info.parquet", "cat/features.parquet", ".cache/x.parquet"])
+def test_a_parquet_file_among_pictures_is_refused_since_the_library_would_choose_their_splits(tmp_path, places, stray):
+    for place in places:
+        image_folder(tmp_path / place, 6, names=("",))
+    (tmp_path / stray).parent.mkdir(exist_ok=True)
+    datasets.Dataset.from_dict({"a": [1, 2]}).to_parquet(tmp_path / stray)
+    with pytest.raises(UserError, match=rf"^{tmp_path} is a folder of pictures and holds the parquet file {stray} too: take that away, or give the folder of parquet files alone$"):
+        open_dataset(str(tmp_path))
+
+
+def test_pictures_beside_a_data_set_in_parquet_files_are_no_matter(tmp_path):
+    """Those of its README.md, say."""
+    parquet_dataset(tmp_path, train=6, test=3)
+    image_folder(tmp_path / "assets", 6)
+    assert {split: len(found) for split, found in open_dataset(str(tmp_path)).items()} == {"train": 6, "test": 3}
 
 
 def test_a_readme_that_promises_other_splits_is_one_line(tmp_path):

@@ -46,6 +46,10 @@ def variables(name) -> dict[str, str]:
     return {key: variable.value for key, variable in HfApi().get_space_variables(name).items()}
 
 
+def read(name) -> str:
+    return open(hf_hub_download(name, "README.md", repo_type="space"), encoding="utf-8").read()
+
+
 def front_matter(name) -> dict:
     return metadata_load(hf_hub_download(name, "README.md", repo_type="space"))
 
@@ -125,6 +129,72 @@ def test_again_brings_it_up_to_date(hub, model, name):
     assert len(hub.commits(name, type="space")) == before + 1
     assert "notes-of-mine.md" in there and "vit_demo/gone.py" not in there
     assert front_matter(name)["preload_from_hub"][0].endswith(HfApi().model_info(model).sha) and front_matter(name)["title"] == "Cats"
+
+
+MINE = """---
+title: Birds   # by their song
+emoji: 🐦
+license: mit
+models:
+- me/old
+thumbnail: https://example.org/bird.png
+sdk: gradio
+sdk_version: 4.0.0
+app_file: app.py
+---
+# Birds
+
+Ask me for them.
+"""
+
+
+def test_what_was_changed_of_its_page_stays(hub, model, name):
+    publish(name, model, title="Cats")
+    publish(name, model)
+    assert len(hub.commits(name, type="space")) == 2 and front_matter(name)["title"] == "Cats"
+    HfApi().upload_file(path_or_fileobj=MINE.encode(), path_in_repo="README.md", repo_id=name, repo_type="space")
+    publish(name, model)
+    front, kept = front_matter(name), {"title": "Birds", "emoji": "🐦", "license": "mit", "thumbnail": "https://example.org/bird.png"}
+    assert {key: front[key] for key in kept} == kept and front["models"] == [model] and model in front["preload_from_hub"][0]
+    assert not {"suggested_hardware", "tags"} & set(front)  # taken out there
+    assert front["sdk_version"] == space.pins()["gradio"] and front["python_version"] == "3.12"
+    assert read(name).split("---\n")[2].strip() == "# Birds\n\nAsk me for them."
+    publish(name)
+    assert not {"models", "datasets", "preload_from_hub"} & set(front_matter(name)) and "Ask me" in read(name)
+    publish(name, title="Frogs")
+    assert front_matter(name)["title"] == "Frogs" and front_matter(name)["license"] == "mit" and "Ask me" in read(name)
+    by_hand = read(name).replace("title: Frogs", "title: 'Frogs' # and toads")
+    HfApi().upload_file(path_or_fileobj=by_hand.encode(), path_in_repo="README.md", repo_id=name, repo_type="space")
+    count = len(hub.commits(name, type="space"))
+    publish(name)
+    assert len(hub.commits(name, type="space")) == count and read(name) == by_hand
+
+
+def test_words_that_nobody_changed_follow_the_title_and_the_model(model, name):
+    publish(name, model)
+    publish(name, title="Cats")
+    assert "# Cats\n" in read(name) and "with the model that the app carries." in read(name) and model not in read(name)
+    publish(name, model)
+    assert "# Cats\n" in read(name) and f"with [{model}](" in read(name)
+
+
+def test_a_new_space_has_our_page_not_the_one_that_it_was_made_with(api, name):
+    api.create_repo(name, repo_type="space", space_sdk="gradio")
+    publish(name)
+    assert front_matter(name)["title"] == "ViT Demo" and front_matter(name)["emoji"] == "🔍" and "# ViT Demo\n" in read(name)
+
+
+def test_another_app_is_not_written_over(api, name):
+    api.create_repo(name, repo_type="space", space_sdk="gradio")
+    head = api.upload_file(path_or_fileobj=b"print(1)", path_in_repo="app.py", repo_id=name, repo_type="space").oid
+    with pytest.raises(UserError, match=f"^{name} holds another app: give the Space another name, or delete its app.py first$"):
+        publish(name)
+    assert api.repo_info(name, repo_type="space").sha == head
+
+
+def test_a_page_whose_top_is_no_table_is_told_of():
+    with pytest.raises(UserError, match="are no YAML table: correct them on its page$"):
+        space.readme(None, None, "---\ntitle: [\n---\n# Mine\n")
 
 
 def test_a_revision_is_kept(model, name):

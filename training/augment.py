@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL.Image import Resampling
 
-from training.data import seed_for
+from training.draws import seed_for
 
 CROP_Y, CROP_X, FLIP, ERASE, ERASE_AREA, ERASE_RATIO, ERASE_Y, ERASE_X, FIRST_OPERATION = range(9)
 DRAWS_AN_OPERATION = 3  # which, how strong, which sign

@@ -11,7 +11,8 @@ import torch
 
 from training import augment
 from training.config import TrainConfig
-from training.data import Pictures, epoch_order
+from training.data import Pictures
+from training.draws import epoch_order
 from training.randaugment import randaugment
 
 

@@ -38,16 +38,24 @@ def measured_split(metrics: dict) -> str | None:
     return dataset.get("test_split") or (dataset.get("validation_split") if "held_out_images" not in dataset else None)
 
 
+def measured_on(metrics: dict) -> str | None:
+    """The data set whose pictures were measured: the one that was learned from, unless the test pictures are known as another's."""
+    dataset = metrics.get("dataset", {})
+    return dataset.get("test_name") or dataset.get("name")
+
+
 def what(config, metrics: dict) -> str:
     """One sentence: which model this is and what it learned from."""
     data, base = code(metrics.get("dataset", {}).get("name")) or "a dataset that was not recorded", code(metrics.get("base_model"))
     size = f", {metrics['parameters']:,} parameters" if "parameters" in metrics else ""
+    tested = f", tested on {code(test)}" if (test := metrics.get("dataset", {}).get("test_name")) else ""
     shape = f"{config.num_hidden_layers} layers of width {config.hidden_size} with {config.num_attention_heads} heads{size}"
     if base:
-        return f"{base}, a Vision Transformer ({shape}), fine-tuned on {data}."
+        commit = f" (commit {code(metrics['base_revision'][:12])})" if isinstance(metrics.get("base_revision"), str) else ""
+        return f"{base}{commit}, a Vision Transformer ({shape}), fine-tuned on {data}{tested}."
     if "base_model" in metrics:
-        return f"A plain Vision Transformer ({shape}), trained from scratch on {data}{pretraining(metrics)}: no weights of others went into it."
-    return f"A plain Vision Transformer ({shape}), trained on {data}. What it started from was not recorded."
+        return f"A plain Vision Transformer ({shape}), trained from scratch on {data}{pretraining(metrics)}{tested}: no weights of others went into it."
+    return f"A plain Vision Transformer ({shape}), trained on {data}{tested}. What it started from was not recorded."
 
 
 def pretraining(metrics: dict) -> str:
@@ -133,11 +141,13 @@ def data(metrics: dict, hub_dataset: bool, bank: int) -> str:
     name = dataset.get("name")
     if not name:
         return "The dataset was not recorded."
-    linked = f"[{plain(name)}](https://huggingface.co/datasets/{name})" if hub_dataset else code(name)
+    linked = link(name) if hub_dataset else code(name)
     linked += f", configuration {code(dataset['config'])}" if dataset.get("config") else ""
     counts = [f"{dataset[f'{part}_images']:,} {words}" for part, words, _, _ in PARTS if dataset.get(f"{part}_images")]
     last = "in the last run, " if earlier(metrics) else ""
     lines = [f"{linked}: {last}{', '.join(counts)}." if counts else f"{linked}."]
+    if test := dataset.get("test_name"):
+        lines.append(f"The test pictures are exactly those of {link(test)}; the training pictures are not exactly that dataset's.")
     unread = [f"{dataset[key]:,} of the {words}" for part, _, words, _ in PARTS if dataset.get(key := f"unreadable_{part}_images")]
     if unread:
         lines.append(f"Left out, since they could not be read: {', '.join(unread)}.")
@@ -147,6 +157,10 @@ def data(metrics: dict, hub_dataset: bool, bank: int) -> str:
     if bank:
         lines.append(f"Features and small thumbnails of {bank:,} training pictures lie beside the model, for the app's nearest-pictures view.")
     return "\n\n".join(lines)
+
+
+def link(dataset: str) -> str:
+    return f"[{plain(dataset)}](https://huggingface.co/datasets/{dataset})"
 
 
 def run(metrics: dict) -> str:

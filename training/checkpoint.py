@@ -24,6 +24,7 @@ TENSORS, MANIFEST = "state.safetensors", "manifest.json"
 KEPT = 2
 NAME = re.compile(r"step-(\d{8})")
 NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)  # how a disk says that it cannot sync a folder
+FULL = (errno.ENOSPC, errno.EDQUOT, *((39, 112) if os.name == "nt" else ()))  # the last two are Windows' own numbers, which safetensors tells
 
 
 def sync(path: Path) -> None:
@@ -67,7 +68,7 @@ def free(folder: Path) -> int:
 
 @contextmanager
 def room_for(need: int, aside: Path, what: str) -> Iterator[Path]:
-    """An empty folder `aside` for `need` bytes of `what`. A disk that is full, or fills up, is a UserError, and nothing is left of it."""
+    """An empty folder `aside` for `need` bytes of `what`. A disk that is full, fills up or fails is a UserError, and nothing is left of it."""
     folder = aside.parent
     shutil.rmtree(aside, ignore_errors=True)
     have = free(folder)
@@ -80,8 +81,17 @@ def room_for(need: int, aside: Path, what: str) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         with suppress(OSError):
             folder.rmdir()  # where this would have been the first in it
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot save {what}: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(free(folder))} MB free. What was saved before is intact: free space, then --resume") from None
+        number = error_number(error)
+        reason = os.strerror(number) if number in vars(errno).values() else str(error)
+        if number in FULL:
+            raise UserError(f"cannot save {what}: {reason}; it needs {mb(need)} MB, {folder.name}/ has {mb(free(folder))} MB free. What was saved before is intact: free space, then --resume") from None
+        raise UserError(f"cannot save {what}: {reason}. What was saved before is intact: see that {folder} can be written to, then --resume") from None
+
+
+def error_number(error: OSError | SafetensorError) -> int | None:
+    """The system's; safetensors tells it in words."""
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "errno", None) or (int(told[1]) if told else None)
 
 
 def save(folder: Path, step: int, tensors: dict[str, torch.Tensor], facts: dict) -> Path:

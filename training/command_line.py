@@ -7,9 +7,10 @@ import argparse
 import dataclasses
 import shlex
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 
-from training.config import TrainConfig, architectures, read_preset
+from training.config import TrainConfig, architectures, preset_names, read_preset
 from training.report import source_name
 from training.yaml_settings import read_yaml
 from vit_demo.errors import UserError
@@ -27,6 +28,25 @@ BESIDE = {"muon_learning_rate": MUON, "muon_weight_decay": MUON, "mix_probabilit
           "patch_dropout_until": ("--patch-dropout", lambda config: config.patch_dropout), "magnitude": ("--randaugment", lambda config: config.randaugment)}
 
 
+class Help(argparse.HelpFormatter):
+    """Each help text with what applies where the flag is not given: every run has a preset, and that decides."""
+
+    def __init__(self, *given, kind: type[TrainConfig], **more):
+        super().__init__(*given, **more)
+        self.kind, self.defaults = kind, {f.name: f.default for f in dataclasses.fields(kind)}
+
+    def _get_help_string(self, action) -> str:
+        if action.dest not in self.defaults:
+            return action.help
+        if action.option_strings[0].startswith("--no-"):
+            return f"do not {action.help}"
+        values: dict = {}
+        for preset in architectures() if action.dest in self.kind.SHAPE else sorted(preset_names(), key=lambda name: name != FINE_TUNE):
+            values.setdefault(self.kind.from_preset(preset).get(action.dest, self.defaults[action.dest]), []).append(preset)
+        told = [f"{', '.join(presets)}: {value}" if len(values) > 1 else f"{value}" for value, presets in values.items() if value is not None]
+        return f"{action.help} [{'; '.join(told)}]" if told else action.help
+
+
 def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
     """Only what the command line really says; HfArgumentParser makes the parser from the dataclass."""
     from transformers import HfArgumentParser
@@ -36,14 +56,13 @@ def given_flags(argv: list[str] | None, kind: type[TrainConfig]) -> dict:
     parser = HfArgumentParser(
         dataclasses.make_dataclass("Flags", told),
         prog=f"python -m {kind.MODULE}",
-        description=kind.DOES,
+        description=f"{kind.DOES} In brackets: what holds where the flag is not given, by preset where they differ.",
         epilog=f"Start: {kind.EXAMPLE}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=partial(Help, kind=kind),
     )
     parser.add_argument("--config", help="YAML file of settings; flags beat it")
     for action in parser._actions:
         if action.dest not in ("help", "config"):
-            action.help = f"{action.help} [{action.default}]" if action.default not in (None, argparse.SUPPRESS) else action.help
             action.default = argparse.SUPPRESS
             action.option_strings = [flag for flag in action.option_strings if "_" not in flag]  # help shows one spelling
     given = vars(parser.parse_args(argv))

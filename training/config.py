@@ -10,6 +10,7 @@ from vit_demo.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
 NO_TEST = "none"  # --test-split for a run that must not look at the test pictures, such as one that chooses a recipe
+SAVE_MINUTES = 10  # between two states of an epoch, where --save-every does not say it in steps
 
 
 def option(default, help_text: str, **more):
@@ -37,11 +38,11 @@ class TrainConfig:
     train_split: str = option("train", "the split to train on")
     test_split: str | None = option(None, "the split to measure on at the end (default: 'test' where there is one; otherwise the data set's own validation split, or 10 %% of the training pictures, always the same, which are held out; both are reported as validation_accuracy); none: leave the test pictures unread and measure on those to choose on alone")
     validation_split: str | None = option(None, "the split to choose on, measured after each epoch (default: the data set's own validation split, where there is one and neither --validation-images nor --test-split takes its place); none: leave it unread")
-    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial); of folders of pictures, which lie class by class, on so many drawn from all, always the same", least=1)
-    validation_images: int = option(0, "hold out the last this many training pictures (of folders of pictures: so many drawn from all, always the same) and measure on them after each epoch, in place of a validation split", least=0)
+    max_train_images: int | None = option(None, "train on the first this many pictures only (a quick trial); where classes lie in blocks, as in folders of pictures, on so many drawn by class, always the same", least=1)
+    validation_images: int = option(0, "hold out the last this many training pictures (where classes lie in blocks, as in folders of pictures: so many drawn by class, always the same; a class's last picture stays) and measure on them after each epoch, in place of a validation split", least=0)
     skip_bad: bool = option(False, "leave out pictures that cannot be read, and say how many")
     # What to train
-    model: str | None = option(None, "Hub id or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
+    model: str | None = option(None, "Hub id (USER/NAME or USER/NAME@REVISION) or folder of a pretrained ViT to fine-tune; leave it out to train --preset from scratch")
     preset: str | None = option(None, "a recipe of training/presets: with --model fine-tune (default) or fine-tune-cpu; without, cifar-patch4, cifar-patch2 or tiny-cpu, which bring an architecture too")
     image_size: int | None = option(None, "pixels a side that the model sees (default: the model's own); another size interpolates the position embeddings", least=1)
     patch_size: int = option(4, "from scratch: pixels a side of a patch", least=1)
@@ -85,15 +86,16 @@ class TrainConfig:
     # How to run
     output: str | None = option(None, "folder for the model, its card, its metrics and the state to resume from")
     resume: bool = option(False, "go on from the newest complete state in --output, with the settings saved there")
-    save_every: int = option(0, "save a resumable state every this many steps (0: at each epoch's end)", least=0)
+    save_every: int = option(0, "save a resumable state every this many steps (0: at each epoch's end, and "
+                                 f"every {SAVE_MINUTES} minutes)", least=0)
     stop_after: float = option(0.0, "save and stop after this many minutes; --resume goes on (0: never)", least=0)
     seed: int = option(0, "seed of the order, the augmentation and the first weights", least=0)
-    precision: str = option("auto", "auto: bf16 on a GPU, float32 on a CPU; bf16 also helps CPUs with AVX512-BF16 or AMX", choices=["auto", "float32", "bf16"])
+    precision: str = option("auto", "auto: bf16 on a GPU that has it (a T4 or V100 does not), else float32; bf16 also helps CPUs with AVX512-BF16 or AMX", choices=["auto", "float32", "bf16"])
     compile: str = option("auto", "torch.compile the model: auto (on a GPU), yes or no", choices=["auto", "yes", "no"])
     resident_gb: float = option(8.0, "keep the pictures on the device up to this many GB; more is streamed through --workers", least=0)
     workers: int = option(2, "processes that decode pictures when they are streamed", least=0)
     snapshots: int = option(0, "keep this many small copies of the model along the run, most of them early, where it changes most, for the app's time-lapse", least=0)
-    bank: int = option(BANK_PICTURES, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it "
+    bank: int = option(BANK_PICTURES, "write features and small thumbnails of at most this many training pictures beside the model, for the app's nearest-pictures view; they are published with it, unless publish has --no-pictures "
                             f"(0: none; never more than {BANK_PICTURES}, or than fit into {BANK_BYTES / 1e6:.0f} MB)", least=0)
     auto_accumulate: bool = option(False, "out of memory: go on with more --accumulation; the batch of a step stays the same")
     tracker: str | None = option(None, "also log to tensorboard or trackio (its package must be installed)", choices=["tensorboard", "trackio"])

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from training.files import Files
+from training.hold_out import divide, held_out_by, mixed
 from training.reading import Holder, look_at_all
 from training.report import combined
 from training.source import class_ids, find_columns, find_image_column, is_declared, known_ids, need_classes, open_dataset
 from training.split_roles import about_validation_splits, split_roles
 from vit_demo.errors import UserError
 
-UNLABELLED = ("any picture",)  # the one class of pictures whose labels are not read
+UNLABELLED = ("any picture",)  # the one class of pictures whose labels are not learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +60,13 @@ class Splits:
     """What a run learns from and is measured on."""
 
     train: Pictures
-    validation: Pictures | None  # to choose on: the last --validation-images training pictures, or the data set's own validation split
+    validation: Pictures | None  # to choose on: --validation-images of the training pictures, or the data set's own validation split
     held_out: Pictures | None  # as saved: what the number at the end is measured on
     held_out_part: str  # "test"; "held_out", a tenth of the training pictures or the validation split, not chosen on; or those of "validation" again
     test_split: str | None  # the split that was measured on and not chosen on
     said: tuple[str, ...] = ()  # lines for the user
     validation_split: str | None = None  # the split that `validation` comes from, where it is one of its own
+    held_out_by: str | None = None  # digest of all labels, where they decided which training pictures are held out; None: rows did
 
     @property
     def held_out_name(self) -> str:
@@ -76,21 +78,17 @@ class Splits:
         """SHA-256 of the pictures to learn from and to choose on, row by row: the steps of a run depend on which is where."""
         return hashlib.sha256(b"/".join(b"".join(pictures.digests) for pictures in (self.train, self.validation) if pictures is not None)).hexdigest()
 
+    @property
+    def whole(self) -> str:
+        """Fingerprint of all that was read of the training split, held out or not."""
+        others = ((self.validation, self.validation_split), (self.held_out, self.test_split or self.validation_split))
+        parts = {self.train.digests, *(pictures.digests for pictures, own in others if pictures is not None and not own)}  # one may have two roles
+        return combined(one for part in parts for one in part)
+
     def to(self, device: torch.device) -> "Splits":
         """The pictures of every step on the device, once; the held-out ones are measured through the app's processor."""
         validation = self.validation.to(device) if self.validation is not None else None
         return replace(self, train=self.train.to(device), validation=validation)
-
-
-def seed_for(*parts) -> int:
-    """One 63-bit seed from any named parts, the same on every machine and version."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
-
-
-def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
-    """(count,) int64: the order in which epoch `epoch` visits the pictures."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("order", seed, epoch)))
 
 
 def encoded(dataset, split: str, column: str, rows: list[int], **more) -> Files:
@@ -114,26 +112,12 @@ def checked(files: Files, labels: torch.Tensor, names: tuple[str, ...], **how) -
     return Pictures(files.take(kept.tolist()), labels[kept], names, digests, len(files) - len(kept))
 
 
-def drawn(count: int) -> list[int]:
-    """A permutation of `count` rows, always the same: runs of several seeds, and a pretraining before them, hold out the same pictures."""
-    return torch.randperm(count, generator=torch.Generator().manual_seed(seed_for("held out"))).tolist()
-
-
-def mixed(rows) -> list[int]:
-    """Numbers of a split's rows in an order whose first and last ones show all classes: as they lie, or, of folders of pictures,
-    which lie class after class, drawn."""
-    return drawn(len(rows)) if rows.info.builder_name == "imagefolder" else list(range(len(rows)))
-
-
-def divide(config, rows: list[int], hold_out: bool) -> tuple[list[int], list[int], list[int]]:
-    """Training rows -> those to train on, to choose on, and (when there is no test split) to measure on."""
-    held_out = drawn(len(rows))[: max(1, len(rows) // 10)] if hold_out else []
-    apart = set(held_out)
-    rows = [row for row in rows if row not in apart]
-    if config.validation_images >= len(rows):
-        raise UserError(f"--validation-images {config.validation_images} leaves none of the {len(rows)} training pictures")
-    train, validation = rows[: len(rows) - config.validation_images], rows[len(rows) - config.validation_images :]
-    return sorted(train[: config.max_train_images]), sorted(validation), held_out
+def classes_by_type(config, dataset) -> list[int] | None:
+    """Labels that a fine-tune would find without being told their column: a pretraining holds out by them, and learns none."""
+    try:
+        return class_ids(*labels_of(dataset, config.train_split, find_columns(dataset[config.train_split].features, config.image_column)))[0]
+    except UserError:
+        return None
 
 
 def most_resident(config, device: torch.device) -> float:
@@ -143,17 +127,21 @@ def most_resident(config, device: torch.device) -> float:
 
 def load_splits(config, size: int, progress: bool = True, resample: int = Image.Resampling.BILINEAR, device: torch.device = torch.device("cpu")) -> Splits:
     """The run's pictures. `size` is what the model sees, `resample` the filter of its processor, `device` where they shall go.
-    Where no classes are learned, labels and the splits to choose and to measure on stay unread."""
+    Where no classes are learned, the splits to choose and to measure on stay unread, and labels only say which pictures to hold out."""
     dataset = open_dataset(config.dataset, config.dataset_config, config.ANSWERS)
     test_split, validation_split, part = split_roles(config, dataset)
     learned = dataset[config.train_split]
     if config.ANSWERS:
         columns = find_columns(learned.features, config.image_column, config.label_column)
         labels, names = class_ids(*labels_of(dataset, config.train_split, columns))
+        known = labels
     else:
         columns = (find_image_column(learned.features, config.image_column),)
         labels, names = [0] * len(learned), UNLABELLED
-    train_rows, validation_rows, held_out_rows = divide(config, mixed(learned), hold_out=part == "held_out" and not test_split)
+        known = classes_by_type(config, dataset)
+    by, hold_out = known or labels, part == "held_out" and not test_split
+    train_rows, *apart = divide(config, mixed(learned, by), by, hold_out)
+    validation_rows, held_out_rows = apart
     if config.ANSWERS:
         need_classes([labels[row] for row in train_rows], names)
 
@@ -175,7 +163,9 @@ def load_splits(config, size: int, progress: bool = True, resample: int = Image.
     train, validation, streamed = kept_or_streamed(train, chosen_on, holder, config)
     held_out = chosen_on if part == "validation" else read(*to_measure_on) if to_measure_on[1] else None
     said = (*said, *about_validation_splits(config, dataset, test_split, validation_split, part), *streamed)
-    return Splits(train, validation, held_out, part, test_split, said, validation_split)
+    if known is None and len(learned.features) > 1 and any(apart):
+        said = (*said, "note: no labels were found by their type, so a fine-tune that is told their column may choose and measure on pictures that are learned from here")
+    return Splits(train, validation, held_out, part, test_split, said, validation_split, held_out_by(config, apart, by, hold_out))
 
 
 def kept_or_streamed(train: Pictures, validation: Pictures | None, holder: Holder, config) -> tuple[Pictures, Pictures | None, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from training import report
 from training.data import encoded, labels_of, mixed
 from training.files import Files
-from training.lineage import KNOWN, is_named, runs_of
+from training.lineage import KNOWN_TEST, is_named, runs_of
 from training.scores import scores
 from training.source import class_ids, find_columns, need_split, open_dataset
 from vit_demo import commands
@@ -38,8 +38,8 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     opened = open_dataset(dataset, dataset_config)
     need_split(opened, split, "--split")
     columns = find_columns(opened[split].features, image_column, label_column)
-    rows = sorted(mixed(opened[split])[:max_images])
     ids, names = class_ids(*labels_of(opened, split, columns))
+    rows = sorted(mixed(opened[split], ids)[:max_images])
     ids = [ids[row] for row in rows]
     classifier = load(model, revision=revision, limits=report.OWN_MODEL)
     model_class, how = match_classes(names, classifier.labels, by_number)
@@ -56,7 +56,7 @@ def evaluate(model: str, dataset: str, *, split: str = "test", image_column: str
     return {
         "model": classifier.name,
         "revision": classifier.revision,
-        "dataset": KNOWN.get(fingerprint) or report.source_name(dataset),
+        "dataset": KNOWN_TEST.get(fingerprint) or report.source_name(dataset),
         **({"dataset_config": dataset_config} if dataset_config else {}),
         "split": split,
         "fingerprint": fingerprint,
@@ -168,7 +168,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--image-column", help="the column with the pictures; found by its type when there is just one")
     parser.add_argument("--label-column", help="the column with the classes; found by its type when there is just one")
     parser.add_argument("--batch-size", type=positive, default=64, help="pictures at a time (default: 64; less needs less memory)")
-    parser.add_argument("--max-images", type=positive, help="measure on the first this many pictures only; of folders of pictures, on so many drawn from all, always the same")
+    parser.add_argument("--max-images", type=positive, help="measure on the first this many pictures only; where they lie class after class, as folders do, on so many drawn by class, always the same")
     parser.add_argument("--by-number", action="store_true", help="class 0 of the dataset is class 0 of the model, whatever they are called")
     parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub")
     parser.add_argument("--output", help="also write all the numbers, with the confusion matrix, to this JSON file")

@@ -94,6 +94,8 @@ def leave_signals_alone(worker: int) -> None:
     """Ctrl-C is for the run: a worker that took over its handlers would answer too, and not end when it is told to."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a job's end is told to all of its processes; the run still needs this one for its step
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def as_it_is(pixels):

@@ -24,14 +24,39 @@ def plan(run: Run) -> list[str]:
     chosen_on = f", {len(splits.validation)} to choose on" if splits.validation is not None else ""
     again = splits.held_out_part == "validation" and chosen_on  # they are told already
     measured_on = f", {len(splits.held_out)} {'test' if splits.held_out_part == 'test' else 'held out to measure on'}" if splits.held_out is not None and not again else ""
-    precision = named_precision(accelerator.mixed_precision)
     return [
         f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",
         f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures{left_over(run)}; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
-        f"device {accelerator.device}, {precision}, {accelerator.num_processes} process(es)",
+        recipe(config),
+        f"device {accelerator.device}, {precision(config, accelerator)}, {accelerator.num_processes} process(es)",
         *config.to_the_end(),
         *too_few_snapshots(config),
     ]
+
+
+def recipe(config: TrainConfig) -> str:
+    """The settings that decide what is learned, whoever set them; what is off is left out."""
+    rate, decay = f"{config.learning_rate:g}", f"{config.weight_decay:g}"
+    if config.optimizer == "muon":
+        rate, decay = f"{config.muon_learning_rate:g} (AdamW {rate})", f"{config.muon_weight_decay:g} (AdamW {decay})"
+    parts = [f"{config.optimizer} at {rate}", f"{config.schedule} after {config.warmup:.0%} warm-up", f"weight decay {decay}"]
+    parts += [f"layer decay {config.layer_decay:g}"] * (config.layer_decay != 1)
+    parts += [f"{name} {share:g}" for name, share in (("label smoothing", config.label_smoothing), ("drop path", config.drop_path)) if share]
+    if config.patch_dropout:
+        parts.append(f"patch dropout {config.patch_dropout:g} until {config.patch_dropout_until:.0%}")
+    if mixing := [f"{name} {alpha:g}" for name, alpha in (("mixup", config.mixup), ("cutmix", config.cutmix)) if alpha]:
+        parts.append(f"{' and '.join(mixing)} on {config.mix_probability:.0%} of the batches until {config.mix_until:.0%}")
+    parts += [f"weight average {config.ema:g}"] * bool(config.ema)
+    from_preset = f" from preset {config.preset}" if config.ANSWERS and config.preset else ""  # pretraining takes only the architecture of one
+    return f"recipe{from_preset}: {', '.join(parts)}"
+
+
+def precision(config: TrainConfig, accelerator) -> str:
+    """Its name, and what it costs where a GPU was to have bf16 and has none."""
+    name = named_precision(accelerator.mixed_precision)
+    if name == "float32" and config.precision == "auto" and accelerator.device.type == "cuda":
+        return f"{name} (this GPU has no bf16 of its own, and fp16 is not offered here: a step takes several times as long, and up to twice the memory, of one in 16 bits)"
+    return name
 
 
 def left_over(run: Run) -> str:

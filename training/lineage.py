@@ -4,11 +4,13 @@ import shlex
 from pathlib import Path
 
 from training.report import read_metrics, source_name
+from vit_demo import hub_address
 
 TOLD = ("command", "epochs", "best_epoch", "images_seen", "seconds", "device", "dataset", "note")  # of each earlier run; the note is a person's, if any
 LEARNED, SEEN = "learned", "seen without labels"  # what earlier runs did with pictures that a later one chooses or measures on
-# A folder may hold an exact copy of a public data set. The fingerprint of its test pictures (report.combined) says so.
-KNOWN = {"4e39b9ff0b1b5d55828807e860e7f001ebf4f4f5ce9cbfdedd28db992860f3c9": "uoft-cs/cifar10"}
+# A folder may hold an exact copy of a public data set. The fingerprint of all its pictures of a kind (report.combined) says so.
+KNOWN_TRAIN = {"d29b2058d15af9eda384785c16f2c728319e7a0e5d4011bccbca5f3b1eac9d91": "uoft-cs/cifar10"}
+KNOWN_TEST = {"4e39b9ff0b1b5d55828807e860e7f001ebf4f4f5ce9cbfdedd28db992860f3c9": "uoft-cs/cifar10"}
 
 
 def descent(model: str | None) -> dict:
@@ -19,8 +21,14 @@ def descent(model: str | None) -> dict:
     folder = Path(model)
     metrics = read_metrics(folder) if folder.is_dir() else {}
     if "base_model" not in metrics or "command" not in metrics:
-        return {"base_model": source_name(model), "earlier": []}
+        return {"base_model": base_name(model), "earlier": []}
     return {"base_model": metrics["base_model"], "earlier": [*metrics.get("earlier", []), {name: metrics[name] for name in TOLD if name in metrics}]}
+
+
+def base_name(model: str) -> str:
+    """A folder's last part, or a name on the Hub without the revision or the page's address that was typed."""
+    address = not Path(model).exists() and ("@" in model or hub_address.SITE.match(model))
+    return hub_address.parse(model).id if address else source_name(model)
 
 
 def runs_of(metrics: dict) -> list[dict]:
@@ -37,7 +45,8 @@ def is_named(run: dict, dataset: str) -> bool:
 
 def known_before(config, splits) -> str | None:
     """LEARNED or SEEN, where the weights that a run begins with may know pictures of the training split that it chooses or measures
-    on: by an earlier run of ours that held out fewer of them. The same ones are held out by the same flags, whatever the seed."""
+    on: by an earlier run of ours that held out fewer of them, or others. The same ones are held out by the same flags, whatever the
+    seed, as long as `held_out_by` is the same."""
     folder = Path(config.model or "")
     metrics = read_metrics(folder) if config.model and folder.is_dir() else {}
     chosen = 0 if splits.validation is None or splits.validation_split else len(splits.validation)
@@ -47,7 +56,7 @@ def known_before(config, splits) -> str | None:
         data = run["dataset"]
         apart = 0 if data.get("validation_split") else data.get("validation_images", 0)
         if (is_named(run, config.dataset) and (data.get("config"), data.get("train_split")) == (config.dataset_config, config.train_split)
-                and (apart < chosen or measured and "held_out_images" not in data)):
+                and (apart < chosen or measured and "held_out_images" not in data or data.get("held_out_by") != splits.held_out_by)):
             if "training.pretrain" not in str(run.get("command")):
                 return LEARNED
             found = SEEN
@@ -63,6 +72,13 @@ def about_known(known: str | None) -> list[str]:
             + (", so their accuracy says little: hold out as many from the start (--validation-images), or take another split" if known == LEARNED else "")]
 
 
-def dataset_name(source: str, test_fingerprint: str | None) -> str:
-    """How others call the data set: its Hub id, or, for a folder of which nothing is known, the folder's name."""
-    return KNOWN.get(test_fingerprint) or source_name(source)
+def dataset_name(source: str, fingerprint: str | None) -> str:
+    """How others call the data set whose training split has this fingerprint: its Hub id, or, of a folder of which nothing is known,
+    the folder's name."""
+    return KNOWN_TRAIN.get(fingerprint) or source_name(source)
+
+
+def known_test(name: str, fingerprint: str) -> dict[str, str]:
+    """{"test_name"}: the data set that the test pictures are, to the last one, where what was learned from has another name."""
+    known = KNOWN_TEST.get(fingerprint, name)
+    return {"test_name": known} if known != name else {}

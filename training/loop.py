@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from training.augment import View
 from training.batches import EpochBatches, parts
 from training.config import TrainConfig
-from training.data import Pictures, seed_for
+from training.data import Pictures
+from training.draws import seed_for
 from training.optim import learning_rate_factor, set_learning_rate, set_patch_dropout
 from vit_demo.errors import UserError
 

@@ -12,7 +12,7 @@ import torch
 from training import card, checkpoint, extras, figures, report
 from training.command_line import command
 from training.config import TrainConfig
-from training.lineage import dataset_name, descent, known_before
+from training.lineage import dataset_name, descent, known_before, known_test
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
@@ -111,6 +111,7 @@ def conditions(run) -> dict:
     """Everything that a reader needs beside the number."""
     config, splits, progress = run.config, run.splits, run.progress
     part, images_seen = splits.held_out_part, progress.step * config.batch_size
+    name = dataset_name(config.dataset, splits.whole)
     return {
         "epochs": len(progress.history),
         **({"best_epoch": progress.best_epoch} if config.keep == "best" else {}),
@@ -124,11 +125,13 @@ def conditions(run) -> dict:
         "processes": run.accelerator.num_processes,
         "precision": run.accelerator.mixed_precision,
         "dataset": {
-            "name": dataset_name(config.dataset, splits.held_out.fingerprint if part == "test" else None),
+            "name": name,
+            **(known_test(name, splits.held_out.fingerprint) if part == "test" else {}),
             "config": config.dataset_config,
             "train_split": config.train_split,
             "test_split": splits.test_split,
             **({"validation_split": splits.validation_split} if splits.validation_split else {}),
+            **({"held_out_by": splits.held_out_by} if splits.held_out_by else {}),
             "train_images": len(splits.train),
             "validation_images": len(splits.validation) if splits.validation is not None else 0,
             "fingerprint": splits.train.fingerprint,
@@ -140,6 +143,7 @@ def conditions(run) -> dict:
         "command": command(config, run.processor.size["height"]),
         "preset": config.preset,
         **descent(config.model),
+        **({"base_revision": commit} if (commit := getattr(run.model, "base_revision", None)) else {}),
         "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},
         "history": progress.history,
     }

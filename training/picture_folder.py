@@ -15,7 +15,7 @@ from vit_demo.errors import UserError
 
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
           "test": "test", "testing": "test", "eval": "test", "evaluation": "test"}
-TABLES = ("metadata.csv", "metadata.jsonl")  # of the library's own format
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")  # of the library's own format
 # Photos of telephones and cameras that nothing here reads; they count, so that none is left out in silence.
 UNREAD = (".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".raf", ".rw2", ".pef", ".srw")
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
@@ -29,6 +29,7 @@ def splits_of(folder: Path, classes: bool = True) -> dict[str, list[str]]:
     Raises UserError where a picture would belong to no split, or to a class that nobody meant."""
     if packed := [path.name for path in files(folder) if path.suffix.lower() in ARCHIVES]:
         raise UserError(f"{folder} holds the archive {packed[0]}: unpack it, and take it away")
+    need_seen(folder)
     loose = loose_pictures(folder)
     filled = [path for path in folders(folder) if holds_pictures(path)]
     if not loose and not filled:
@@ -47,6 +48,14 @@ def splits_of(folder: Path, classes: bool = True) -> dict[str, list[str]]:
     if classes:
         need_flat(folder, folder)
     return {"train": all_files(folder)}
+
+
+def need_seen(folder: Path) -> None:
+    """No class or split has a name that the library does not look at."""
+    with os.scandir(folder) as entries:
+        unseen = sorted(entry.name for entry in entries if entry.name.startswith("__") and entry.is_dir() and holds_pictures(Path(entry)))
+    if unseen:
+        raise UserError(f"{folder} holds pictures in {unseen[0]}/, which begins with __ and would be left out: rename it, or take it away")
 
 
 def need_flat(split: Path, folder: Path) -> None:
@@ -80,8 +89,10 @@ def files_of_splits(folder: Path, named: list[Path], loose: list[str], classes: 
         raise UserError(f"{folder} holds pictures ({some(loose)}) beside its split {named[0].name}/: put each into the split that it belongs to")
     if classes and has_table(folder):
         raise UserError(f"{folder} holds a table of labels ({' or '.join(TABLES)}) beside its split {named[0].name}/: put a table into each split instead")
-    for split in named if classes else ():
-        need_flat(split, folder)
+    for split in named:
+        need_seen(split)
+        if classes:
+            need_flat(split, folder)
     return {split: all_files(path) for split, path in places.items()}
 
 

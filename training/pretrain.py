@@ -4,7 +4,7 @@
     python -m training.train --dataset uoft-cs/cifar10 --preset cifar-patch4 --model runs/mae --layer-decay 0.75 --output runs/vit
 
 Most patches of a picture are hidden; the encoder sees the rest, and a light decoder fills in the pixels. No label is
-read, so the pictures need none, and no test picture is. He et al. 2021, arXiv:2111.06377.
+learned, so the pictures need none, and no test picture is read. He et al. 2021, arXiv:2111.06377.
 """
 
 from dataclasses import dataclass

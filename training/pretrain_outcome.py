@@ -12,7 +12,7 @@ from training import figures, outcome, report
 from training.card_words import duration
 from training.command_line import FINE_TUNE
 from training.config import TrainConfig, read_preset
-from training.data import seed_for
+from training.draws import seed_for
 from training.masked import filled_in, seen_patches
 from training.run import Run
 

@@ -1,16 +1,19 @@
 """What of a trained folder is for others: on the Hub, and in the app that carries it."""
 
+import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 from huggingface_hub import ModelCard
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from training import card_words, figures
-from training.card import EVAL_RESULTS, LICENCE, MARKER, README, write_card
-from training.extras import FACTS_FILE, TENSORS_FILE
+from training.card import EVAL_RESULTS, LICENCE, MARKER, README, base_licence, chosen_licence, write_card
+from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
 from training.report import METRICS_FILE, read_metrics, write_bytes
 from vit_demo.classifier import FAITHFULNESS_FILE, load
 from vit_demo.errors import UserError
@@ -21,6 +24,8 @@ MODEL_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 # only to go on training in it.
 PRODUCT = (*MODEL_FILES, README, METRICS_FILE, *figures.FIGURES, TENSORS_FILE, FACTS_FILE, FAITHFULNESS_FILE)
 SNAPSHOTS = "snapshots"
+# Licences that let others do with a model made from theirs what they like, and name its licence themselves.
+PERMISSIVE = {"apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "zlib", "unlicense", "wtfpl", "cc0-1.0", "cc-by-4.0", "cdla-permissive-2.0"}
 
 
 def check_folder(folder: Path, unmeasured: bool = False, remedy: str = "finish the training"):
@@ -38,9 +43,9 @@ def check_folder(folder: Path, unmeasured: bool = False, remedy: str = "finish t
     return classifier
 
 
-def look_at_card(folder: Path, licence: str | None) -> tuple[bool, str]:
-    """(whether the card that lies there was changed by hand, the line for when the Hub does not know the licence). Raises UserError
-    where the licence given would not be heeded."""
+def look_at_card(folder: Path, licence: str | None, pictures: bool = True) -> tuple[bool, str | None]:
+    """(whether the card that lies there was changed by hand, the licence that it names). Raises UserError where what is asked for
+    would not be heeded."""
     path = folder / README
     there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     by_hand = bool(there) and MARKER not in there
@@ -50,18 +55,38 @@ def look_at_card(folder: Path, licence: str | None) -> tuple[bool, str]:
         raise UserError(f"the lines between --- at the top of {path} are no YAML table: correct them, or delete the file to have it written anew") from None
     if by_hand and licence not in (None, own):
         raise UserError(f"--license {licence} has no effect on a card that was changed by hand: write license: {licence} into {path}")
-    remedy = f"write another into {path}" if by_hand else "give another with --license"
-    return by_hand, f"the Hub does not accept the card's licence {licence or own or LICENCE!r}: {remedy} (apache-2.0, mit, …)"
+    if by_hand and not pictures and figures.MISTAKES in there:
+        raise UserError(f"{path} was changed by hand and shows {figures.MISTAKES}, which --no-pictures keeps here: take it out of the card")
+    return by_hand, own
+
+
+def choose_licence(folder: Path, given: str | None) -> tuple[str, list[str]]:
+    """(the licence of the card that is written, lines to tell the user about that of the model it was made from)."""
+    path, metrics = folder / README, read_metrics(folder)
+    base, licence = metrics.get("base_model"), given
+    named = base_licence(folder, metrics)
+    if licence is None:
+        licence = chosen_licence(path.read_text("utf-8") if path.is_file() else None, named)
+    if given or not base or named in PERMISSIVE:
+        return licence, []
+    what = f"is under {named}" if named else "names no licence that could be read"
+    return licence, [f"the model that this one was made from, {base}, {what}; this one goes out under {licence}: read what it allows, and give another with --license if need be"]
+
+
+def bad_licence(folder: Path, by_hand: bool, licence: str | None) -> str:
+    """The line for when the Hub does not know the licence."""
+    remedy = f"write another into {folder / README}" if by_hand else "give another with --license"
+    return f"the Hub does not accept the card's licence {licence or LICENCE!r}: {remedy} (apache-2.0, mit, …)"
 
 
 @contextmanager
-def written_card(folder: Path, repo: str, licence: str | None) -> Iterator[None]:
+def written_card(folder: Path, repo: str, licence: str | None, pictures: bool = True) -> Iterator[None]:
     """The card is written for the block. Where that fails, the earlier one comes back: what the Hub does not accept in this one,
     such as its licence, would otherwise be sent again and again."""
     path = folder / README
     earlier = path.read_bytes() if path.exists() else None
     try:
-        write_card(folder, repo, licence)
+        write_card(folder, repo, licence, pictures)
         yield
     except BaseException:
         if earlier is None:
@@ -71,10 +96,29 @@ def written_card(folder: Path, repo: str, licence: str | None) -> Iterator[None]
         raise
 
 
-def product_files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file here."""
+def product_files(folder: Path, pictures: bool = True) -> dict[str, Path | bytes]:
+    """Path in the repository -> file here, or what it holds; without `pictures` none that shows somebody's pictures."""
     files = {name: folder / name for name in PRODUCT if (folder / name).is_file()}
-    return files | {f"{EVAL_RESULTS}/{path.name}": path for path in sorted((folder / EVAL_RESULTS).glob("*.yaml"))}
+    files |= {f"{EVAL_RESULTS}/{path.name}": path for path in sorted((folder / EVAL_RESULTS).glob("*.yaml"))}
+    if pictures:
+        return files
+    return {name: file for name, file in files.items() if name not in (figures.MISTAKES, TENSORS_FILE, FACTS_FILE)} | energies_alone(folder)
+
+
+def energies_alone(folder: Path) -> dict[str, bytes]:
+    """Both files of extras as training writes them with --bank 0."""
+    with suppress(OSError, ValueError, KeyError, TypeError, SafetensorError):  # what cannot be read stays here
+        facts = {"energies": json.loads((folder / FACTS_FILE).read_text("utf-8"))["energies"]}
+        tensors = {"energies": load_file(folder / TENSORS_FILE)["energies"]}
+        return {TENSORS_FILE: save(tensors), FACTS_FILE: (json.dumps(facts, indent=1) + "\n").encode()}
+    return {}
+
+
+def shown_pictures(folder: Path) -> list[str]:
+    """What of the folder shows somebody's pictures, in words: its user should know before others see them."""
+    bank, wrong = bank_pictures(folder), len(read_metrics(folder).get("mistakes", []))
+    return [*([f"{bank} training pictures ({TENSORS_FILE}: thumbnails, for the app's nearest pictures)"] if bank else []),
+            *([f"{wrong or 'some'} of the pictures it was measured on ({figures.MISTAKES}: those it got wrong)"] if (folder / figures.MISTAKES).is_file() else [])]
 
 
 def is_ours(path: str) -> bool:

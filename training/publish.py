@@ -20,9 +20,9 @@ from PIL import Image
 
 from training import card_words
 from training.card import README
-from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
-from training.product import check_folder, is_ours, look_at_card, need_snapshots, product_files, written_card
+from training.product import bad_licence, check_folder, choose_licence, is_ours, look_at_card, need_snapshots, product_files, shown_pictures, written_card
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
+from training.there import There, look_there
 from vit_demo import commands
 from vit_demo.classifier import load, read_folder
 from vit_demo.errors import UserError
@@ -44,8 +44,9 @@ class Published:
 
 def publish(folder: Path | str, repo: str, *, private: bool = False, revision: str | None = None, create_pr: bool = False,
             message: str | None = None, licence: str | None = None, snapshots: bool = False, unmeasured: bool = False,
-            say=print) -> Published:
-    """Checks the folder, writes its card, sends it in one commit, loads it back from the Hub and compares the answers."""
+            pictures: bool = True, overwrite_card: bool = False, replace: bool = False, say=print) -> Published:
+    """Checks the folder and what it would replace, writes its card, sends it in one commit, loads it back from the Hub and compares the
+    answers."""
     folder = Path(folder)
     if create_pr and revision not in (None, MAIN):
         raise UserError(f"--create-pr opens a pull request to {MAIN}: leave --revision out")
@@ -55,18 +56,20 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
     classifier = check_folder(folder, unmeasured, "finish the training, or add --unmeasured to publish it without a number")
     if snapshots:
         need_snapshots(folder)
-    by_hand, bad_licence = look_at_card(folder, licence)
+    by_hand, named = look_at_card(folder, licence, pictures)
     api = HfApi()
-    with told(repo, bad_licence):
+    with told(repo):
         repo = full_name(api, repo)
         open_repository(api, repo, private)
-        if by_hand:
-            say(f"{README} was changed by hand: it is sent as it is")
-        if shown := bank_pictures(folder):
-            say(f"{shown} training pictures go along as thumbnails, for the app's nearest pictures; to keep them here, delete {TENSORS_FILE} and {FACTS_FILE} first, or train with --bank 0")
+        there = look_there(api, repo, revision or MAIN)
+        lines = there.may_go(folder, overwrite_card or replace, replace)
+    licence, about = (named, [f"{README} was changed by hand: it is sent as it is"]) if by_hand else choose_licence(folder, licence)
+    with told(repo, bad_licence(folder, by_hand, licence)):
+        for line in [*lines, *about, *about_pictures(folder, pictures, there)]:
+            say(line)
         message = message or default_message(folder)
-        with written_card(folder, repo, licence):
-            commit, changed, address = send(api, repo, product_files(folder), revision or MAIN, create_pr, message)
+        with written_card(folder, repo, licence, pictures):
+            commit, changed, address = send(api, repo, product_files(folder, pictures), revision or MAIN, create_pr, message, there.commit)
         if changed:
             say(f"sent in one commit: {commit[:12]}")
         else:
@@ -97,8 +100,17 @@ def open_repository(api: HfApi, repo: str, private: bool) -> None:
         raise UserError(f"{repo} is public already: make it private on its page, choose another name, or leave --private out")
 
 
-def send(api: HfApi, repo: str, files: dict[str, Path | bytes], revision: str, create_pr: bool, message: str) -> tuple[str, bool, str]:
-    """One commit with `files`, without what an earlier version had beside them -> its id, whether it is new, its address.
+def about_pictures(folder: Path, pictures: bool, there: There) -> list[str]:
+    if not pictures:
+        kept = "pictures that were sent before are deleted, but earlier commits keep them: to be rid of those too, delete the repository and publish again"
+        return [kept] if there.pictures else []
+    shown = shown_pictures(folder)
+    return [f"{' and '.join(shown)} go along, for all who may see the repository: --no-pictures keeps them here"] if shown else []
+
+
+def send(api: HfApi, repo: str, files: dict[str, Path | bytes], revision: str, create_pr: bool, message: str, seen: str | None = None) -> tuple[str, bool, str]:
+    """One commit with `files`, without what an earlier version had beside them -> its id, whether it is new, its address. `seen`: the
+    commit that may be replaced, where that was looked at.
 
     upload_folder would do, but it splits what is large into several commits, and a reader could meet the half of them."""
     try:
@@ -110,7 +122,7 @@ def send(api: HfApi, repo: str, files: dict[str, Path | bytes], revision: str, c
     operations = [CommitOperationAdd(path, file) for path, file in files.items()]
     operations += [CommitOperationDelete(path) for path in stale]
     # parent_commit: if someone else has written meanwhile, the Hub refuses instead of mixing.
-    done = api.create_commit(repo, operations, commit_message=message, revision=revision, create_pr=create_pr, parent_commit=head)
+    done = api.create_commit(repo, operations, commit_message=message, revision=revision, create_pr=create_pr, parent_commit=seen or head)
     address = f"{api.endpoint}/{repo}" + (f"/tree/{revision}" if revision != MAIN else "")
     return done.oid, done.oid != head, done.pr_url or address
 
@@ -175,9 +187,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--revision", help="the branch to write to (default: main); made if it is not there")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing to main")
     parser.add_argument("--message", help="the commit's message (default: names the accuracy)")
-    parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: apache-2.0, or what the card says already)")
+    parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="keep pictures here: the sheet of mistakes, and the thumbnails for the app's nearest pictures with their features")
+    parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: what the card says already, or the base model's, or apache-2.0)")
     parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own, and delete those branches of an earlier training that it does not replace; with main alone")
     parser.add_argument("--unmeasured", action="store_true", help="publish although no accuracy was measured; the card says so")
+    parser.add_argument("--overwrite-card", action="store_true", help="replace a card that was edited on the Hub")
+    parser.add_argument("--replace", action="store_true", help="replace another model, and its card, that this command did not send; its files of other names stay")
     return parser.parse_args(argv)
 
 

@@ -21,9 +21,11 @@ def open_dataset(source: str, config: str | None = None, classes: bool = True):
     try:
         if not folder.is_dir():
             return datasets.load_dataset(source, config)
-        if any(folder.rglob("*.parquet")):
+        if parquet := [path.relative_to(folder) for path in folder.rglob("*.parquet") if path.name not in TABLES]:
             if glob.has_magic(str(folder)):  # the library would take its name for a pattern
                 raise UserError(f"parquet files in {folder} are not found for the characters * ? [ in that path: rename it")
+            if datasets.load_dataset_builder(str(folder), config).name == "imagefolder":  # which it would read by its own rules, not those of splits_of
+                raise UserError(f"{folder} is a folder of pictures and holds the parquet file {min(parquet)} too: take that away, or give the folder of parquet files alone")
             return datasets.load_dataset(str(folder), config)
         if config is not None:
             raise UserError(f"{folder} is a folder of pictures, which is one data set: leave --dataset-config {config} out")

@@ -9,14 +9,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from accelerate import Accelerator
 from transformers.utils import logging
 
 from training import outcome
+from training.alone import LOCK, alone_in
 from training.command_line import parse_config
-from training.config import TrainConfig
+from training.config import SAVE_MINUTES, TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
 from training.interrupt import Interrupt
@@ -42,6 +44,12 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
     started = time.monotonic()
     check_output(config)
     accelerator = make_accelerator(config)
+    with alone(config, accelerator):
+        return begin(config, task, accelerator, started)
+
+
+def begin(config: TrainConfig, task: Task, accelerator: Accelerator, started: float) -> Path:
+    """Load, tell the plan, train, write."""
     processor, said = make_processor(config)
     fewer = f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"
     with explained("before the first step", accelerator.device, fewer):
@@ -76,10 +84,22 @@ def check_output(config: TrainConfig) -> None:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise UserError(f"--output {output} is a file: give a folder")
-    if not config.resume and output.is_dir() and any(not path.name.startswith(PROBE) for path in output.iterdir()):
+    if not config.resume and output.is_dir() and any(not path.name.startswith((PROBE, LOCK)) for path in output.iterdir()):
         raise UserError(f"--output {output} already holds a run: add --resume to go on with it, or give another folder")
     with written(output):
         tempfile.TemporaryFile(prefix=PROBE, dir=next(place for place in (output, *output.absolute().parents) if place.exists())).close()
+
+
+@contextmanager
+def alone(config: TrainConfig, accelerator: Accelerator) -> Iterator[None]:
+    """No other run writes to the output meanwhile: a job that was started twice would take away what the first one saves. The main
+    process, which does the writing, holds it for all of the run's processes."""
+    with ExitStack() as held:
+        if accelerator.is_main_process and not config.dry_run:
+            with written(Path(config.output)):
+                held.enter_context(alone_in(Path(config.output)))
+            check_output(config)  # again: whose run it was may just have ended
+        yield
 
 
 def write_settings(config: TrainConfig) -> None:
@@ -108,7 +128,7 @@ def resumable(run: Run) -> Iterator[None]:
 
 def train(run: Run, started: float) -> None:
     """All epochs that are left. Raises SystemExit(130), with the state saved, when asked to stop."""
-    interrupt = Interrupt(run.accelerator, run.config.stop_after, started)
+    interrupt = Interrupt(run.accelerator, run.config.stop_after, started, 0 if run.config.save_every else SAVE_MINUTES)
     if not run.finished:
         run.progress.on(device_name(run.accelerator.device))
     try:
@@ -129,17 +149,19 @@ def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
         meter.add(step)
         if progress.step % run.steps_an_epoch == 0:
             continue  # the end of the epoch, below
-        asked = interrupt.asked()
-        if asked or config.save_every and progress.step % config.save_every == 0:
+        asked, due = interrupt.asked()
+        if asked or due or config.save_every and progress.step % config.save_every == 0:
             meter.keep()
             run.save()
             meter.saved()
+            interrupt.saved()
         if asked:
             leave(run)
     end_epoch(run, epoch, meter.close())
-    asked = interrupt.asked()
+    asked, _ = interrupt.asked()
     if asked or run.finished or not config.save_every or progress.step % config.save_every == 0:
         run.save()
+        interrupt.saved()
     if asked:
         leave(run)
 
@@ -152,7 +174,7 @@ def leave(run: Run) -> None:
 def end_epoch(run: Run, epoch: int, totals: dict) -> None:
     """Validate, note the epoch in the history, keep the weights that are due."""
     run.check_weights()
-    entry = {"epoch": epoch + 1, **totals}
+    entry = {"epoch": epoch + 1, "learning_rate": run.config.learning_rate * run.learning_rate_factor, **totals}
     if run.splits.validation is not None:
         entry.update(run.validate())
         if entry["validation_accuracy"] > run.progress.best:

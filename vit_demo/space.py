@@ -2,7 +2,7 @@
 
     python -m vit_demo.space USER/NAME --model USER/vit-cifar10
 
-Run it again to bring the Space up to date. `--folder DIR` only writes the Space's files there, to look at or to try:
+Run it again to bring the Space up to date: what you changed of its page meanwhile stays, title, words and all. `--folder DIR` only writes the Space's files there, to look at or to try:
 in that folder `pip install -r requirements.txt gradio==…` and `python app.py` start it as Spaces do. Which model it shows is
 no file but the Space's variable VIT_DEMO_MODEL: with `--folder` you set it yourself, in the settings or before `python app.py`.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard
 from huggingface_hub.utils import logging
 
 from vit_demo import commands, hub_address
@@ -23,10 +23,13 @@ from vit_demo.hub_told import told
 
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = "VIT_DEMO_MODEL"  # the variable that app.py reads
+TITLE = "ViT Demo"
 PYTHON = "3.12"
 # Spaces bring these themselves, gradio in the version that the front matter names: listed again they would be in the way.
 BROUGHT = ("gradio", "huggingface-hub", "spaces")
 GENERATED = (".pyc", ".pyi")
+# What the front matter says of the app and its model, brought up to date each time; all else there is its owner's once it is written.
+OURS = ("sdk", "sdk_version", "python_version", "app_file", "models", "datasets", "preload_from_hub")
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,33 @@ def requirements() -> str:
     return "".join(f"{name}=={version}\n" for name, version in pins().items() if name not in BROUGHT)
 
 
-def readme(title: str, shown: Shown | None) -> str:
-    """Front matter as Spaces read it (https://huggingface.co/docs/hub/spaces-config-reference), and a few words."""
-    front = {
+def readme(title: str | None, shown: Shown | None, earlier: str | None = None) -> str:
+    """Front matter as Spaces read it (https://huggingface.co/docs/hub/spaces-config-reference), and a few words. Of an earlier one what
+    is not generated stays; its words too, unless they are still the generated ones."""
+    there, body = taken_apart(earlier) if earlier else ({}, "")
+    title = title or there.get("title") or TITLE
+    front, now = generated_front(title, shown), words(title, shown.id if shown else None)
+    if there:
+        ours = {key: front[key] for key in OURS if key in front}
+        front = {key: value for key, value in there.items() if key not in OURS or key in ours} | ours | {"title": title}
+    if body.strip() not in ("", words(there.get("title"), next(iter(there.get("models") or []), None)).strip()):
+        now = body.lstrip()
+    if front == there and now.strip() == body.strip():
+        return earlier  # to the byte, as its owner wrote it
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n{now}"
+
+
+def taken_apart(card: str) -> tuple[dict, str]:
+    """(front matter, words) of a Space's README.md."""
+    try:
+        parsed = RepoCard(card, ignore_metadata_errors=True)
+    except (ValueError, yaml.YAMLError):
+        raise UserError("the lines between --- at the top of the Space's README.md are no YAML table: correct them on its page") from None
+    return parsed.data.to_dict(), parsed.text
+
+
+def generated_front(title: str, shown: Shown | None) -> dict:
+    return {
         "title": title, "emoji": "🔍", "colorFrom": "blue", "colorTo": "yellow",
         "sdk": "gradio", "sdk_version": pins()["gradio"], "python_version": PYTHON, "app_file": "app.py",
         "suggested_hardware": "cpu-basic", "pinned": False, "license": "apache-2.0",
@@ -61,19 +88,21 @@ def readme(title: str, shown: Shown | None) -> str:
         **({"preload_from_hub": [shown.preload]} if shown and shown.preload else {}),
         "tags": ["vision-transformer", "image-classification", "explainability", "education"],
     }
-    what = f"[{shown.id}](https://huggingface.co/{shown.id})" if shown else "the model that the app carries"
-    words = (f"# {title}\n\nWalk your own picture through a Vision Transformer, step by step, with {what}.\n\n"
-             f"To have one of your own, duplicate this Space and set its variable `{WANTED}` to a ViT on the Hub.\n")
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n{words}"
 
 
-def space_files(title: str, shown: Shown | None = None) -> dict[str, Path | bytes]:
+def words(title: str, model: str | None) -> str:
+    what = f"[{model}](https://huggingface.co/{model})" if model else "the model that the app carries"
+    return (f"# {title}\n\nWalk your own picture through a Vision Transformer, step by step, with {what}.\n\n"
+            f"To have one of your own, duplicate this Space and set its variable `{WANTED}` to a ViT on the Hub.\n")
+
+
+def space_files(title: str | None = None, shown: Shown | None = None, earlier: str | None = None) -> dict[str, Path | bytes]:
     """Path in the Space -> file here, or what it holds. No secret is among it: those belong into the Space's settings."""
     package = sorted(path for path in (ROOT / "vit_demo").rglob("*")
                      if path.is_file() and path.suffix not in GENERATED and not path.name.startswith("."))
     files = {path.relative_to(ROOT).as_posix(): path for path in (ROOT / "app.py", ROOT / "LICENSE", *package)}
     del files["vit_demo/space.py"]  # a Space makes no Spaces, and has not all that this needs
-    return {**files, "README.md": readme(title, shown).encode(), "requirements.txt": requirements().encode()}
+    return {**files, "README.md": readme(title, shown, earlier).encode(), "requirements.txt": requirements().encode()}
 
 
 def write(folder: Path, files: dict[str, Path | bytes]) -> None:
@@ -102,7 +131,7 @@ def look_up(api: HfApi, model: str) -> Shown:
                  (datasets,) if isinstance(datasets, str) else tuple(datasets))
 
 
-def publish(repo: str, model: str | None = None, *, private: bool = False, title: str = "ViT Demo", say=print) -> str:
+def publish(repo: str, model: str | None = None, *, private: bool = False, title: str | None = None, say=print) -> str:
     """Makes the Space, or brings it up to date in one commit -> its address."""
     api = HfApi()
     with told(repo):
@@ -115,10 +144,10 @@ def publish(repo: str, model: str | None = None, *, private: bool = False, title
         head = api.repo_info(repo, repo_type="space")
         if private and not head.private:
             raise UserError(f"{repo} is public already: make it private in its settings, choose another name, or leave --private out")
+        there = api.list_repo_files(repo, repo_type="space", revision=head.sha)
+        files = space_files(title, shown, earlier_readme(api, repo, head.sha, there))
         set_variable(api, repo, model, say)
-        files = space_files(title, shown)
-        stale = [name for name in api.list_repo_files(repo, repo_type="space", revision=head.sha)
-                 if name.startswith("vit_demo/") and name not in files]
+        stale = [name for name in there if name.startswith("vit_demo/") and name not in files]
         operations = [CommitOperationAdd(name, content if isinstance(content, bytes) else str(content)) for name, content in files.items()]
         operations += [CommitOperationDelete(name) for name in stale]
         # parent_commit: if someone else has written meanwhile, the Hub refuses instead of mixing.
@@ -127,6 +156,16 @@ def publish(repo: str, model: str | None = None, *, private: bool = False, title
         if shown and shown.preload is None:
             say(f"{shown.id} is private or gated: give the Space a secret HF_TOKEN that may read it, in its settings")
     return f"{api.endpoint}/spaces/{repo}"
+
+
+def earlier_readme(api: HfApi, repo: str, commit: str, names: list[str]) -> str | None:
+    """That of this app as a Space; the one that a Space is made with, before any app lies there, is nobody's. Raises UserError where
+    another app lies there."""
+    if "vit_demo/page.py" in names and "README.md" in names:
+        return Path(api.hf_hub_download(repo, "README.md", repo_type="space", revision=commit)).read_bytes().decode("utf-8", "replace")
+    if "app.py" in names and "vit_demo/page.py" not in names:
+        raise UserError(f"{repo} holds another app: give the Space another name, or delete its app.py first")
+    return None
 
 
 def set_variable(api: HfApi, repo: str, model: str | None, say) -> None:
@@ -145,7 +184,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         epilog="Start: python -m vit_demo.space USER/vit-demo --model USER/vit-cifar10")
     parser.add_argument("repo", nargs="?", help="where to: USER/NAME, or NAME for your own account; made if it is not there")
     parser.add_argument("--model", help="the ViT on the Hub that it shows, USER/NAME or USER/NAME@REVISION (default: the one the app carries)")
-    parser.add_argument("--title", default="ViT Demo", help="the Space's title")
+    parser.add_argument("--title", help=f"the Space's title (default: the one that it has, or {TITLE})")
     parser.add_argument("--private", action="store_true", help="make a new Space that only you can see")
     parser.add_argument("--folder", type=Path, help="only write the Space's files into this new folder, and send nothing")
     return parser.parse_args(argv)

@@ -1,0 +1,64 @@
+"""What lies already where a model is published to, and whether it may be replaced."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RevisionNotFoundError
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from training.card import MARKER, README, SEAL, is_as_sent
+from training.extras import FACTS_FILE, bank_pictures
+from training.figures import MISTAKES
+from training.report import METRICS_FILE
+from vit_demo.errors import UserError
+
+
+@dataclass(frozen=True)
+class There:
+    """What lies in the repository and would be replaced."""
+
+    repo: str
+    commit: str
+    names: frozenset[str]  # of its files
+    card: str  # nothing where there is none, or none with a word in it
+    kind: str | None  # its config.json's model_type
+    pictures: bool  # whether it shows somebody's pictures
+
+    def may_go(self, folder: Path, edited_too: bool, others_too: bool) -> list[str]:
+        """Raises UserError where something would be lost that was not sent from here -> lines to tell the user."""
+        path = folder / README
+        here = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+        sealed, generated = is_as_sent(self.card), MARKER in self.card
+        if not others_too and "config.json" in self.names and self.kind != "vit":
+            raise UserError(f"{self.repo} holds a model of another kind ({self.kind or 'its config.json names none'}): give another --repo, or add --replace to put this one in its place")
+        if not self.card or words(self.card) == words(here) and (generated or MARKER not in here):
+            return []
+        if not others_too and not generated and METRICS_FILE not in self.names:
+            raise UserError(f"{self.repo} holds a model with a card that is not of this command: give another --repo, or add --replace to put this one in its place")
+        if not edited_too and (not generated or sealed is False):
+            raise UserError(f"the {README} of {self.repo} was edited on the Hub, or is another that was written by hand: to keep it, save it as {path} without "
+                            "the line that begins with <!-- Written by; to replace it, add --overwrite-card")
+        old = sealed is None and not edited_too
+        return [f"the card there has no seal, so whether it was edited cannot be told: it is replaced, and stays in commit {self.commit[:12]}"] if old else []
+
+
+def words(card: str) -> list[str]:
+    """Those of a card, without the lines that tell who wrote it."""
+    return SEAL.sub("", card.replace("\r\n", "\n")).replace(MARKER, "").split()
+
+
+def look_there(api: HfApi, repo: str, revision: str) -> There:
+    try:
+        head = api.repo_info(repo, revision=revision)
+    except RevisionNotFoundError:
+        head = api.repo_info(repo)  # what a new branch begins with
+    names = frozenset(file.rfilename for file in head.siblings)
+    paths = {name: Path(api.hf_hub_download(repo, name, revision=head.sha)) for name in (README, "config.json", FACTS_FILE) if name in names}
+    card, kind = paths[README].read_text("utf-8", errors="replace") if README in paths else "", None
+    with suppress(KeyError, ValueError, AttributeError):
+        kind = json.loads(paths["config.json"].read_text("utf-8")).get("model_type")
+    shows = MISTAKES in names or bool(FACTS_FILE in paths and bank_pictures(paths[FACTS_FILE].parent))
+    return There(repo, head.sha, names, card if REGEX_YAML_BLOCK.sub("", card, count=1).strip() else "", kind, shows)
