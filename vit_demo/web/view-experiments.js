@@ -20,7 +20,7 @@ vit.games = {
     const { h, percent } = vit;
     const count = data.rows * data.cols;
     let kept = new Set(Array(count).keys()), revealed = false, round = 0; // once revealed, no score until a new start
-    data.fewest ??= null; // kept while other games are looked at
+    data.fewest ??= count; // kept while other games are looked at
     const view = vit.picture({ src: data.src, rows: data.rows, cols: data.cols, alt: "Click a patch to take it away", pick: (patch) => {
       if (kept.has(patch)) kept.delete(patch); else kept.add(patch);
       turn();
@@ -35,9 +35,9 @@ vit.games = {
     function hear(reply, asked) {
       if (reply.what === "erase") {
         const won = asked.length > 0 && reply.top[0][0] === data.label && reply.p >= data.goal;
-        if (!revealed && won && (data.fewest === null || asked.length < data.fewest)) data.fewest = asked.length;
+        if (!revealed && won && asked.length < data.fewest) data.fewest = asked.length;
         out.replaceChildren(h("p", {}, h("b", {}, `${vit.named(reply.top[0][0])}, ${percent(reply.top[0][1])}`), ` with ${asked.length} of ${count} patches; ${vit.named(data.label)} has ${percent(reply.p)}.`),
-          h("p", { class: "quiet" }, data.fewest === null ? "No score yet." : `Your fewest that still count: ${data.fewest}.`, revealed ? " A new start counts again." : won ? "" : " These do not count."));
+          h("p", { class: "quiet" }, `Your fewest that still count: ${data.fewest}.`, revealed ? " A new start counts again." : won ? "" : " These do not count."));
       } else {
         bar.at(reply.progress);
         if (!reply.values) return;
