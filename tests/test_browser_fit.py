@@ -9,6 +9,7 @@ from tests.models import LABELS, save_model
 from tests.served import serve
 from vit_demo.chapters import CHAPTERS
 from vit_demo.models import Models
+from vit_demo.samples import FIRST
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 PARTS = {5: ["queries and keys", "how far they look", "through all layers"], 8: ["head switches", "heat-map duel"]}
@@ -122,6 +123,17 @@ def test_the_whole_left_column_is_on_a_laptops_first_screen(open_page, address, 
     page.wait_for_function("document.querySelector('#left').scrollHeight <= document.querySelector('#left').clientHeight")
     model = page.locator("#models").bounding_box()
     assert model["y"] + model["height"] <= height and page.evaluate(LOW) == []
+    page.close()
+
+
+def test_on_a_phone_the_chosen_sample_is_in_sight(open_page, address):
+    page = open_page(address)
+    page.set_viewport_size({"width": 390, "height": 800})
+    for sample in (FIRST, 2, 19):
+        page.goto(f"{address}/?sample={sample}")
+        page.wait_for_selector(f"[data-sample='{sample}'][aria-pressed='true']")
+        page.wait_for_function("""() => { const row = document.querySelector('.samples').getBoundingClientRect(), chosen = document.querySelector(".samples [aria-pressed='true']").getBoundingClientRect();
+            return chosen.left >= row.left - 1 && chosen.right <= row.right + 1; }""")
     page.close()
 
 

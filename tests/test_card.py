@@ -48,6 +48,18 @@ def rewrite(folder, metrics, **more) -> ModelCard:
     return ModelCard.load(write_card(folder, **more))
 
 
+def test_unequal_classes_are_counted_alike_too(folder):
+    """18 of the pictures show cats, 6 each of the others: all of those 6, and 10 of the cats, are right."""
+    logits = torch.eye(3)[[0] * 10 + [1] * 8 + [1] * 6 + [2] * 6]
+    measured = scores(logits, [0] * 18 + [1] * 6 + [2] * 6, NAMES)
+    told = rewrite(folder, {**metrics_of(), **{name: value for name, value in measured.items() if name not in ("accuracy", "loss")}}).content
+    f1 = (20 / 28 + 12 / 20 + 1) / 3
+    assert f"from 6 to 18 of these pictures; counting each class alike, it is right on {100 * (10 / 18 + 2) / 3:.1f} % (balanced accuracy), and the mean F1 is {100 * f1:.1f} %." in told
+    measured = scores(torch.eye(3).repeat(10, 1), [0, 1, 2] * 10, NAMES)
+    told = rewrite(folder, {**metrics_of(), **{name: value for name, value in measured.items() if name not in ("accuracy", "loss")}}).content
+    assert "balanced accuracy" not in told
+
+
 def test_front_matter_is_what_the_hub_reads(folder):
     card = ModelCard.load(write_card(folder, repo="me/vit-tiny"))
     found = card.data.to_dict()

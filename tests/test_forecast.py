@@ -37,7 +37,7 @@ def test_the_plan_tells_the_recipe_that_applies(more, kind, told):
 @pytest.mark.parametrize("device, mixed, asked, told", [("cuda", "no", "auto", True), ("cuda", "no", "float32", False), ("cuda", "bf16", "auto", False), ("cpu", "no", "auto", False)])
 def test_a_gpu_without_bf16_is_told_what_that_costs(device, mixed, asked, told):
     said = forecast.precision(forecast.TrainConfig(precision=asked), SimpleNamespace(device=torch.device(device), mixed_precision=mixed))
-    assert said == ("float32" if mixed == "no" else "bf16") + told * " (this GPU has no bf16 of its own, and fp16 is not offered here: a step takes several times as long, and up to twice the memory, of one in 16 bits)"
+    assert said == ("float32" if mixed == "no" else "bf16") + told * " (this GPU has no bf16 of its own, and fp16 is not offered here: steps in 16 bits would be faster and take less memory)"
 
 
 @pytest.mark.parametrize("epochs, asked, kept", [(1, 2, "none"), (3, 8, "2"), (3, 2, None), (1, 0, None)])

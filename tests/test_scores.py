@@ -19,6 +19,7 @@ def test_scores_of_four_pictures():
     logits = logits_for([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
     found = scores(logits, [0, 1, 1, 2], NAMES)
     assert found["accuracy"] == 0.75
+    assert found["balanced_accuracy"] == pytest.approx((1 + 0.5 + 1) / 3) and found["macro_f1"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
     assert found["loss"] == pytest.approx(-(math.log(0.7) + math.log(0.3) + math.log(0.5) + math.log(0.8)) / 4)
     assert found["confusion"] == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
     assert found["per_class"][0] == {"name": "cat", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1}
@@ -37,6 +38,8 @@ def test_confusion_rows_are_the_truth_and_sum_to_the_support():
 def test_a_class_never_predicted_has_no_precision():
     rows = per_class(torch.tensor([[2, 0], [1, 0]]), ("cat", "dog"))
     assert rows[1]["precision"] is None and rows[1]["recall"] == 0 and rows[1]["f1"] == 0
+    alone = scores(torch.tensor([[1.0, 0.0]] * 2), [0, 0], ("cat", "dog"))
+    assert (alone["balanced_accuracy"], alone["macro_f1"]) == (1, 1)  # of a class that nothing shows, nothing is known
     absent = per_class(torch.tensor([[2, 0], [0, 0]]), ("cat", "dog"))[1]
     assert (absent["precision"], absent["recall"], absent["f1"], absent["support"]) == (None, None, None, 0)
 

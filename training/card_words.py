@@ -19,6 +19,7 @@ MEASURED = (
     "see-through ones on white, 16 bits scaled to 8."
 )
 MOST_ROWS = 100  # of the per-class table
+UNEQUAL = 1.5  # times as many pictures of one class as of another, from which on their mean is told too
 MOST_CLASSES = 30  # named in the opening lines
 # Settings that say where a run lay and how it was watched, not what was learned.
 NOT_RECIPE = {"dataset", "model", "output", "resume", "save_every", "stop_after", "workers", "resident_gb", "tracker",
@@ -113,7 +114,19 @@ def conditions(metrics: dict) -> str:
 
 
 def result_note(metrics: dict) -> str:
-    """What kind of number the headline is."""
+    """What kind of number the headline is, and what stands beside it where classes have unequal numbers of pictures."""
+    return f"{kind_of_number(metrics)}{unequal_classes(metrics)}"
+
+
+def unequal_classes(metrics: dict) -> str:
+    counts = [row["support"] for row in metrics.get("per_class", []) if row["support"]]
+    if "balanced_accuracy" not in metrics or max(counts, default=0) <= UNEQUAL * min(counts, default=0):
+        return ""
+    return (f" Its classes have from {min(counts):,} to {max(counts):,} of these pictures; counting each class alike, it is right on "
+            f"{percent(metrics['balanced_accuracy'], 1)} (balanced accuracy), and the mean F1 is {percent(metrics['macro_f1'], 1)}.")
+
+
+def kind_of_number(metrics: dict) -> str:
     if measured_kind(metrics) == "test":
         return MEASURED
     known = metrics.get("dataset", {}).get("known_before")

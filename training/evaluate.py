@@ -27,7 +27,7 @@ from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
 from vit_demo.labels import clean_labels
 
-SHORT = ("model", "revision", "dataset", "dataset_config", "split", "images", "accuracy", "accuracy_ci95", "top5_accuracy", "loss", "ece",
+SHORT = ("model", "revision", "dataset", "dataset_config", "split", "images", "accuracy", "accuracy_ci95", "balanced_accuracy", "macro_f1", "top5_accuracy", "loss", "ece",
          "fingerprint", "device", "seconds", "images_per_second", "versions")
 
 

@@ -55,7 +55,7 @@ def precision(config: TrainConfig, accelerator) -> str:
     """Its name, and what it costs where a GPU was to have bf16 and has none."""
     name = named_precision(accelerator.mixed_precision)
     if name == "float32" and config.precision == "auto" and accelerator.device.type == "cuda":
-        return f"{name} (this GPU has no bf16 of its own, and fp16 is not offered here: a step takes several times as long, and up to twice the memory, of one in 16 bits)"
+        return f"{name} (this GPU has no bf16 of its own, and fp16 is not offered here: steps in 16 bits would be faster and take less memory)"
     return name
 
 

@@ -15,20 +15,23 @@ CONFUSION_CLASSES = 200
 
 
 def scores(logits: torch.Tensor, labels, names) -> dict:
-    """logits (M,K), labels (M,), K names -> accuracy, its interval, loss, confusion, per_class, calibration, mistakes."""
+    """logits (M,K), labels (M,), K names -> accuracy, its interval, means over classes, loss, confusion, per_class, calibration, mistakes."""
     labels = torch.as_tensor(labels).long().cpu()
     logits = logits.detach().cpu().double()
     check(logits, labels, names)
     predicted = logits.argmax(1)
     right = int((predicted == labels).sum())
     confusion = confusion_counts(predicted, labels, len(names))
+    classes = per_class(confusion, names)
     numbers = {
         "accuracy": right / len(labels),
         "accuracy_ci95": wilson_interval(right, len(labels)),
+        "balanced_accuracy": mean_of("recall", classes),
+        "macro_f1": mean_of("f1", classes),
         "loss": F.cross_entropy(logits, labels).item(),
         "images": len(labels),
         "confusion": confusion.tolist() if len(names) <= CONFUSION_CLASSES else None,
-        "per_class": per_class(confusion, names),
+        "per_class": classes,
         "calibration": calibration(logits.softmax(1), labels),
         "mistakes": mistakes(logits.softmax(1), labels, MISTAKES_KEPT),
     }
@@ -76,6 +79,12 @@ def per_class(confusion: torch.Tensor, names) -> list[dict]:
         }
         for k, name in enumerate(names)
     ]
+
+
+def mean_of(number: str, classes: list[dict]) -> float:
+    """Over the classes that have it, each counted alike, however many pictures it has."""
+    found = [row[number] for row in classes if row[number] is not None]
+    return sum(found) / len(found)
 
 
 def share(part: float, whole: float) -> float | None:

@@ -55,6 +55,10 @@
       h("button", { type: "button", class: "own", title: "your own", "data-key": "own", "aria-label": "a picture of your own", onclick: () => document.querySelector("#upload input[type=file]")?.click() },
         h("b", { "aria-hidden": "true" }, "+")));
     vit.roving([...box.children], side.sample ?? 0);
+    requestAnimationFrame(() => { // on a phone they are one row, which begins anew where it was drawn anew
+      const row = box.getBoundingClientRect(), chosen = box.children[side.sample ?? side.samples.length].getBoundingClientRect();
+      box.scrollLeft += chosen.left + chosen.width / 2 - row.left - row.width / 2;
+    });
     return box;
   }
 })();
