@@ -1,6 +1,7 @@
 """A real browser for the tests: fixtures (import them by name) and what a visitor does on the page."""
 
 import shutil
+import time
 
 import pytest
 import torch
@@ -126,6 +127,18 @@ def strip(canvas: torch.Tensor) -> torch.Tensor:
 
 def same(seen, expected, within):
     assert torch.as_tensor(seen).float().flatten().tolist() == pytest.approx(torch.as_tensor(expected).float().flatten().tolist(), abs=within)
+
+
+def held_back(find, wait):
+    """In place of what finds a map: it says twice how far it is, since a bit is sent when the one after it is there, and waits; wait(method) -> in time."""
+    def held(method, model, pixel_values, wanted, progress):
+        for share in (1, 2):
+            progress(share, 10)
+            time.sleep(0.1)
+        assert wait(method)
+        return find(method, model, pixel_values, wanted, progress)
+
+    return held
 
 
 # Fixtures of the chapters about one sample.

@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import ViTForImageClassification
 
-from tests.browser import CHROMIUM, SAMPLE, go, plain, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, SAMPLE, go, held_back, plain, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
@@ -75,14 +74,7 @@ def test_each_map_is_shown_with_its_own_score(page, model, traced, name):
 def test_the_map_that_comes_next_says_how_far_it_is(page, monkeypatch):
     """Also when the one before it has arrived meanwhile."""
     first, second = threading.Event(), threading.Event()
-
-    def held(method, model, pixel_values, wanted, progress):
-        for share in (1, 2):  # a bit is sent when the one after it is there
-            progress(share, 10)
-            time.sleep(0.1)
-        assert {METHODS["gradcam"]: first, METHODS["chefer"]: second}[method].wait(20)
-        return method.find(model, pixel_values, wanted)
-
+    held = held_back(decision.attribution, lambda method: {METHODS["gradcam"]: first, METHODS["chefer"]: second}[method].wait(20))
     go(page, 7)
     page.wait_for_selector(".card .quiet:has-text('Faithfulness on this picture')")
     monkeypatch.setattr(decision, "attribution", held)
@@ -260,16 +252,8 @@ def test_a_reveal_that_comes_late_leaves_a_new_start_alone(page, monkeypatch):
     """Also where it waits for its turn: clicked faster than the server answers."""
     go(page, 8)
     page.click("text=erase game")
-    may, heat_map = threading.Event(), experiments.heat_map
-
-    def held(method, model, pixel_values, wanted, progress):
-        for share in (1, 2):  # a bit is sent when the one after it is there
-            progress(share, 10)
-            time.sleep(0.1)
-        assert may.wait(20)
-        return heat_map(method, model, pixel_values, wanted, progress)
-
-    monkeypatch.setattr(experiments, "heat_map", held)
+    may = threading.Event()
+    monkeypatch.setattr(experiments, "heat_map", held_back(experiments.heat_map, lambda method: may.wait(20)))
     page.click("button:has-text('every second')")
     page.wait_for_selector(".result:has-text('with 32 of 64 patches')")
     page.click("text=reveal the map's choice")

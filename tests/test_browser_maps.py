@@ -3,14 +3,13 @@
 import json
 import re
 import threading
-import time
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.browser import CHROMIUM, SAMPLE, go, same, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
+from tests.browser import CHROMIUM, SAMPLE, go, held_back, same, folder, address, chromium, faults, open_page, page, at_the_sample, model, traced, nothing_went_wrong  # noqa: F401 (the latter are fixtures)
 from tests.models import save_model
 from tests.served import serve
 from vit_demo import classifier
@@ -90,15 +89,8 @@ def test_how_far_from_all_classes_it_is_stands_on_its_side(open_page, tmp_path):
 
 def test_a_new_map_leaves_none_of_the_old_one_while_it_is_computed(page, monkeypatch):
     """Nor does what is below jump; and what was stopped can be asked for once more."""
-    may, attribution = threading.Event(), decision.attribution
-
-    def held(method, model, pixel_values, wanted, progress):
-        for share in (1, 2):  # a bit is sent when the one after it is there
-            progress(share, 10)
-            time.sleep(0.1)
-        assert may.wait(20)
-        return attribution(method, model, pixel_values, wanted, progress)
-
+    may = threading.Event()
+    held = held_back(decision.attribution, lambda method: may.wait(20))
     go(page, 7)
     page.select_option("select[aria-label=method]", "gradcam")
     page.wait_for_selector(".card .quiet:has-text('Grad-CAM:'):has-text('Faithfulness')")
