@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -64,6 +65,7 @@ def child(arguments: list[str], log: Path) -> multiprocessing.Process:
 
 def run_in_child(arguments: list[str], log: str) -> None:
     multiprocessing.set_start_method("fork", force=True)  # of the workers, which get this process's signal handlers with it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, has it ignored
     tqdm.set_lock(threading.RLock())  # its own is one between processes, which a killed one would leave behind
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
