@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import Counter
+from itertools import pairwise
 
 import torch
 
@@ -25,14 +26,16 @@ def by_class(labels: list[int]) -> list[int]:
 
 
 def in_blocks(labels: list[int]) -> bool:
-    """Whether classes lie together: of stretches of rows, as long as the root of their number, the shares of the classes differ by
-    more than shuffling would make them (chi-square, two standard deviations above its mean)."""
+    """Whether classes lie together: one after the other, or of stretches of rows, as long as the root of their number, the shares of the classes differ by
+    more than shuffling would make them (chi-square, four standard deviations above its mean)."""
+    if 1 < len(set(labels)) == sum(one != other for one, other in pairwise(labels)) + 1:
+        return True
     ids, stretches = torch.tensor(labels).unique(return_inverse=True)[1], torch.arange(len(labels)) // math.isqrt(len(labels))
     sizes, counts = stretches.bincount(), ids.bincount()
     cells, found = (stretches * len(counts) + ids).unique(return_counts=True)  # those that are not empty: of a million words that would be few
     shares = found.double().square() / (sizes[cells // len(counts)] * counts[cells % len(counts)])
     free = (len(sizes) - 1) * (len(counts) - 1)
-    return len(labels) * (shares.sum().item() - 1) > free + 2 * math.sqrt(2 * free) + 1e-6  # rounding, where there is one class
+    return len(labels) * (shares.sum().item() - 1) > free + 4 * math.sqrt(2 * free) + 1e-6  # rounding, where there is one class
 
 
 def mixed(rows, labels: list[int]) -> list[int]:

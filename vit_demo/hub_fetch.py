@@ -22,11 +22,11 @@ from vit_demo.hub_address import Address
 from vit_demo.hub_cache import VISITORS_BYTES, kept_folder, remember, trim, visitors_cache
 from vit_demo.hub_errors import damaged_there, explain, late
 from vit_demo.hub_model import Limits
+from vit_demo.turns import HEARD
 
 SMALL_FILE = 2_000_000  # bytes; a config with 1000 long labels has 100,000
 # What else the page shows of a model where it is there: what training and benchmarks measured, up to so many bytes.
 BESIDE = {"metrics.json": SMALL_FILE, "faithfulness.json": SMALL_FILE, "extras.safetensors": 20_000_000}
-HEARD = 0.1  # seconds until a stop is heard
 # How often a download tells how far it is and hears a stop; the client's own 10 MB are half a minute of a slow line.
 constants.DOWNLOAD_CHUNK_SIZE = 1_000_000
 # The client would read 25 MB of names and shapes, which take 330 MB when unpacked; those of a ViT of 40 layers are 0.1 MB.

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from vit_demo import classifier
 from vit_demo.classifier import Classifier
-from vit_demo.errors import Stopped, Unreachable, UserError
+from vit_demo.errors import Unreachable, UserError
+from vit_demo.turns import take
 
 KEPT = 2  # loaded models beside the one that answers by default
 AT_ONCE = 2  # models being loaded at the same time for visitors
-HEARD = 0.1  # seconds until a stop is heard by what waits for another to end
 AGAIN = (5, 15, 60, *[300] * 10)  # seconds after which the Hub is asked again for the model that the app was started with
 NEWS_SECONDS = 600  # between two questions to the Hub whether a model has a newer version
 UNFORESEEN = "could not be opened; check its name, or look at the server's log"
@@ -181,11 +181,10 @@ class Models:
 
         if loading is self.wanted:
             return load()
-        while not loading.stop.is_set():
-            if self._places.acquire(timeout=HEARD):
-                try:
-                    return load()
-                finally:
-                    self._places.release()
+        if not self._places.acquire(blocking=False):
             loading.say("waiting until another has ended")
-        raise Stopped
+            take(self._places, loading.stop)
+        try:
+            return load()
+        finally:
+            self._places.release()

@@ -15,7 +15,7 @@ import torch
 from vit_demo import snapshots
 from vit_demo.chapters.projection import COMPONENTS, signed_pictures
 from vit_demo.chapters.scene import Look, folder_of, percent, snippet, whole
-from vit_demo.chapters.work import take, told
+from vit_demo.chapters.work import told
 from vit_demo.checks import is_whole
 from vit_demo.classifier import Classifier, load
 from vit_demo.draw import pack
@@ -23,6 +23,7 @@ from vit_demo.errors import UserError
 from vit_demo.explain import embeddings, positions
 from vit_demo.snapshots import Snapshot, bytes_of, film
 from vit_demo.trace import trace
+from vit_demo.turns import take
 
 AT_ONCE = Semaphore(1)  # snapshots of all visitors that are open at a time
 WAIT = 10  # seconds for another's

@@ -4,10 +4,8 @@ Work that somebody left runs on to where it hears that. So that no heap of it gr
 each held by the thread that works, for as long as it works.
 """
 
-import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from torch import Tensor
@@ -15,22 +13,11 @@ from torch import Tensor
 from vit_demo.errors import Stopped
 from vit_demo.explain.attribution import Attribution, patches_of
 from vit_demo.explain.methods import Method
+from vit_demo.turns import take
 
 
 BEAT = 0.5  # seconds of silence after which the last word is said again: only between two words can anybody leave
-HEARD = 0.1  # seconds until a stop is heard by what waits for a place
 PLACES = threading.Semaphore(4)  # as many as the page and programs ask at once: only what was left makes anybody wait
-
-
-def take(places: threading.Semaphore, stop: threading.Event, patience: float = math.inf) -> bool:
-    """Take one of the places, which the caller gives back, as soon as there is one; False: not for so many seconds. Raises Stopped."""
-    deadline = time.monotonic() + patience
-    while not stop.is_set():
-        if places.acquire(timeout=min(HEARD, patience)):
-            return True
-        if time.monotonic() > deadline:
-            return False
-    raise Stopped
 
 
 def told(work: Callable[[Callable[[int, int], None]], dict], stop: threading.Event | None = None,

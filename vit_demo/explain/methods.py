@@ -53,8 +53,7 @@ METHODS = {
 }
 
 RANDOM = "random"  # the order that every map must beat
-# Chosen on training pictures of the bundled model, by benchmarks/results/faithfulness.json:
-DEFAULT = "presence"  # first, or level with the first, of the last three bundled models (docs/results.md)
+DEFAULT = "presence"  # chosen on training pictures of the first of the last three bundled models; first, or level with it, on all (docs/results.md)
 QUICK = "chefer"  # of those that are not slow the steadiest: 0.30, 0.25 and 0.28 for the last three bundled models; Grad-CAM 0.21, 0.38 and 0.31
 MOST_FLOPS = 10e9  # of a forward pass, for the default to come unasked; ViT-B/16 at 224 px takes 35e9
 
