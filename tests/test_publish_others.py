@@ -8,7 +8,7 @@ from huggingface_hub import HfApi, ModelCard, hf_hub_download
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.published import FILES, folder, remote, repo, trained  # noqa: F401 (some are fixtures)
+from tests.published import FILES, folder, newer, remote, repo, trained  # noqa: F401 (some are fixtures)
 from tests.tiny import save_tiny_model
 from training import publish as publishing
 from training import report
@@ -45,10 +45,39 @@ def test_a_card_edited_on_the_hub_is_not_lost(folder, repo, edit):
     assert HfApi().repo_info(repo).sha == commit and (folder / "README.md").read_bytes() == before
     (folder / "README.md").write_text(edited.replace(MARKER + "\n", ""))
     publish(folder, repo)  # as it says: kept by hand
-    assert card_of(repo) == (folder / "README.md").read_text()
+    assert is_as_sent(card_of(repo)) and SEAL.sub("", card_of(repo)).split() == SEAL.sub("", (folder / "README.md").read_text()).split()
     (folder / "README.md").unlink()
     assert not any("seal" in line for line in published(folder, repo, overwrite_card=True))
     assert is_as_sent(card_of(repo)) and not published(folder, repo)[0].startswith("the card")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_card_by_hand_is_improved_here_and_sent_again(folder, repo, ends):
+    path, mine = folder / "README.md", "---\nlicense: mit\n---\n# Mine\n".replace("\n", ends).encode()
+    path.write_bytes(mine)
+    publish(folder, repo)
+    assert path.read_bytes() == mine and card_of(repo).encode().startswith(mine.rstrip()) and is_as_sent(card_of(repo))
+    assert any("no new commit" in line for line in published(folder, repo))
+    path.write_bytes(card_of(repo).encode() + f"More.{ends}".encode())  # with the seal, as the Hub's page shows it
+    publish(folder, repo)
+    assert len(SEAL.findall(card_of(repo))) == 1 and is_as_sent(card_of(repo)) and "More." in card_of(repo)
+    (folder / "metrics.json").unlink()
+    path.write_bytes(mine)
+    publish(folder, repo, unmeasured=True)
+    publish(folder, repo, unmeasured=True)
+    put(repo, "README.md", card_of(repo).replace("# Mine", "# Theirs"))
+    path.write_text("# Mine again\n")
+    with pytest.raises(UserError, match=f"^the README.md of {repo} was edited on the Hub"):
+        publish(folder, repo, unmeasured=True)
+
+
+def test_a_card_by_hand_is_not_lost_to_a_generated_one(folder, newer, repo):
+    (folder / "README.md").write_text("# Mine\n")
+    publish(folder, repo)
+    with pytest.raises(UserError, match="or is another that was written by hand"):
+        publish(newer, repo)
+    publish(newer, repo, overwrite_card=True)
+    assert "# Mine" not in card_of(repo)
 
 
 def test_an_edit_between_the_look_and_the_commit_is_not_lost(folder, repo, monkeypatch):
@@ -100,7 +129,33 @@ def test_somebody_elses_model_is_not_written_over(folder, api, repo, there, says
 def test_a_repository_with_no_more_than_its_licence_is_empty(folder, api, repo):
     api.create_repo(repo)
     put(repo, "README.md", "---\nlicense: mit\n---\n")
-    assert published(folder, repo)[0].startswith("sent in one commit")
+    assert published(folder, repo)[0].startswith("sent in one commit") and ModelCard.load(repo).data.license == "mit"
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_a_licence_chosen_on_the_hub_stays_unless_another_is_given(folder, api, repo, here):
+    api.create_repo(repo)
+    put(repo, "README.md", "---\nlicense: cc-by-nc-4.0\n---\n")
+    if here:
+        write_card(folder)  # as training leaves it: nobody chose its apache-2.0
+    assert not any("licence" in line for line in published(folder, repo)) and ModelCard.load(repo).data.license == "cc-by-nc-4.0"
+    (folder / "README.md").unlink()
+    assert published(folder, repo, licence="mit")[0] == "the licence on the Hub is cc-by-nc-4.0: it becomes mit"
+    (folder / "README.md").write_text("# Mine\n")
+    assert "the licence on the Hub is mit: it becomes none, as the card here names none" in published(folder, repo, overwrite_card=True)
+
+
+def test_a_licence_chosen_here_counts_before_the_hubs(folder, api, repo):
+    publish(folder, repo, licence="mit")
+    api.create_repo(f"{repo}-2")
+    put(f"{repo}-2", "README.md", "---\nlicense: cc-by-4.0\n---\n")
+    assert published(folder, f"{repo}-2")[0] == "the licence on the Hub is cc-by-4.0: it becomes mit"
+
+
+def test_the_licence_of_somebody_elses_model_goes_with_it_and_that_is_said(folder, api, repo):
+    api.create_repo(repo)
+    put(repo, "README.md", "---\nlicense: gpl-3.0\n---\nA diffusion model.")
+    assert published(folder, repo, replace=True)[0] == "the licence on the Hub is gpl-3.0: it becomes apache-2.0"
 
 
 def add_pictures(folder):
@@ -180,7 +235,7 @@ def test_a_fine_tune_is_under_its_bases_licence(hub, api, folder, repo, tmp_path
     assert (said[0] == f"the model that this one was made from, {named}, {told}: read what it allows, and give another with --license if need be") == bool(told)
     if where == "hub":
         assert ModelCard.load(repo).data.base_model == base
-    assert len(published(folder, repo, licence="bsd")) == 2 and ModelCard.load(repo).data.license == "bsd"
+    assert len(published(folder, repo, licence="bsd")) == 3 and ModelCard.load(repo).data.license == "bsd"
     publish(folder, repo)
     assert ModelCard.load(repo).data.license == "bsd"  # stays
 
@@ -195,6 +250,11 @@ def test_apache_that_nobody_chose_gives_way_and_one_that_somebody_chose_stays(hu
     publish(folder, repo, licence="apache-2.0")
     said = published(folder, repo)
     assert ModelCard.load(repo).data.license == "apache-2.0" and "base, is under cc-by-nc-4.0; this one goes out under apache-2.0" in said[0]
+    (folder / "README.md").unlink()
+    write_card(folder)  # as the next training leaves it
+    assert ModelCard.load(folder / "README.md").data.license == "cc-by-nc-4.0"
+    publish(folder, repo)
+    assert ModelCard.load(repo).data.license == "apache-2.0"
 
 
 def test_a_licence_that_cannot_be_asked_for_stops_no_card(folder):

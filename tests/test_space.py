@@ -178,6 +178,18 @@ def test_words_that_nobody_changed_follow_the_title_and_the_model(model, name):
     assert "# Cats\n" in read(name) and f"with [{model}](" in read(name)
 
 
+@pytest.mark.parametrize("title", [None, "Cats"])
+def test_words_that_nobody_changed_follow_a_title_that_was_changed_on_the_page(model, name, title):
+    publish(name, title=title)
+    renamed = read(name).replace(f"title: {title or 'ViT Demo'}", "title: Birds")
+    HfApi().upload_file(path_or_fileobj=renamed.encode(), path_in_repo="README.md", repo_id=name, repo_type="space")
+    publish(name, model)
+    heading = title or "Birds"  # one that may be its owner's stays
+    assert front_matter(name)["title"] == "Birds" and f"# {heading}\n" in read(name) and f"with [{model}](" in read(name)
+    publish(name, title="Frogs")
+    assert "# Frogs\n" in read(name) and "with the model that the app carries." in read(name)
+
+
 def test_a_new_space_has_our_page_not_the_one_that_it_was_made_with(api, name):
     api.create_repo(name, repo_type="space", space_sdk="gradio")
     publish(name)

@@ -30,7 +30,7 @@ LICENCE = "apache-2.0"
 TEMPLATE = Path(__file__).with_name("card_template.md")
 MARKER = "<!-- Written by training.card from config.json and metrics.json. Delete this line to keep changes made by hand. -->"
 # Under a card that is sent: what of it was edited on the Hub since shows, whoever sends the next one from wherever.
-SEAL = re.compile(r"\n<!-- As it was sent: sha256 ([0-9a-f]{64}) -->")
+SEAL = re.compile(r"\r?\n<!-- As it was sent: sha256 ([0-9a-f]{64}) -->")
 ANSWER_SECONDS = 10  # for the Hub to tell a base model's licence
 CAPTIONS = {
     figures.CURVES: ("Learning curves", "Loss and accuracy, epoch by epoch. Those of training are of augmented, perhaps mixed pictures, against smoothed targets."),
@@ -79,11 +79,13 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.replace("\r\n", "\n").rstrip().encode()).hexdigest()
 
 
-def chosen_licence(earlier: str | None, base: str | None) -> str:
-    """Of the card that lay there, where it was chosen: apache-2.0 in one that was never sent may be nobody's choice. Otherwise the
-    base model's."""
+def chosen_licence(earlier: str | None, base: str | None, hub: str | None = None) -> str:
+    """Of the card that lay there, where it was chosen: apache-2.0 or the base model's in one that was never sent may be nobody's
+    choice. Otherwise `hub`, that of where it is sent to, and then the base model's."""
     kept = earlier and ModelCard(earlier, ignore_metadata_errors=True).data.license
-    return kept if kept and (kept != LICENCE or SEAL.search(earlier)) else base or kept or LICENCE
+    if kept and (kept not in (LICENCE, base) or SEAL.search(earlier)):
+        return kept
+    return hub or base or kept or LICENCE
 
 
 def base_licence(folder: Path, metrics: dict) -> str | None:

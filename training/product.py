@@ -60,13 +60,14 @@ def look_at_card(folder: Path, licence: str | None, pictures: bool = True) -> tu
     return by_hand, own
 
 
-def choose_licence(folder: Path, given: str | None) -> tuple[str, list[str]]:
-    """(the licence of the card that is written, lines to tell the user about that of the model it was made from)."""
+def choose_licence(folder: Path, given: str | None, hub: str | None = None) -> tuple[str, list[str]]:
+    """(the licence of the card that is written, lines to tell the user about that of the model it was made from). `hub`: the licence
+    that was chosen where it is sent to."""
     path, metrics = folder / README, read_metrics(folder)
     base, licence = metrics.get("base_model"), given
     named = base_licence(folder, metrics)
     if licence is None:
-        licence = chosen_licence(path.read_text("utf-8") if path.is_file() else None, named)
+        licence = chosen_licence(path.read_text("utf-8") if path.is_file() else None, named, hub)
     if given or not base or named in PERMISSIVE:
         return licence, []
     what = f"is under {named}" if named else "names no licence that could be read"

@@ -19,7 +19,7 @@ from huggingface_hub.utils import logging
 from PIL import Image
 
 from training import card_words
-from training.card import README
+from training.card import README, SEAL, sealed
 from training.product import bad_licence, check_folder, choose_licence, is_ours, look_at_card, need_snapshots, product_files, shown_pictures, written_card
 from training.report import METRICS_FILE, OWN_MODEL, read_metrics
 from training.there import There, look_there
@@ -63,13 +63,14 @@ def publish(folder: Path | str, repo: str, *, private: bool = False, revision: s
         open_repository(api, repo, private)
         there = look_there(api, repo, revision or MAIN)
         lines = there.may_go(folder, overwrite_card or replace, replace)
-    licence, about = (named, [f"{README} was changed by hand: it is sent as it is"]) if by_hand else choose_licence(folder, licence)
+    licence, about = (named, [f"{README} was changed by hand: it is sent as it is"]) if by_hand else choose_licence(folder, licence, there.chosen_licence)
     with told(repo, bad_licence(folder, by_hand, licence)):
-        for line in [*lines, *about, *about_pictures(folder, pictures, there)]:
+        for line in [*lines, *about, *there.about_licence(licence), *about_pictures(folder, pictures, there)]:
             say(line)
         message = message or default_message(folder)
         with written_card(folder, repo, licence, pictures):
-            commit, changed, address = send(api, repo, product_files(folder, pictures), revision or MAIN, create_pr, message, there.commit)
+            files = product_files(folder, pictures) | (sealed_by_hand(folder) if by_hand else {})
+            commit, changed, address = send(api, repo, files, revision or MAIN, create_pr, message, there.commit)
         if changed:
             say(f"sent in one commit: {commit[:12]}")
         else:
@@ -98,6 +99,12 @@ def open_repository(api: HfApi, repo: str, private: bool) -> None:
         return
     if private and not found.private:
         raise UserError(f"{repo} is public already: make it private on its page, choose another name, or leave --private out")
+
+
+def sealed_by_hand(folder: Path) -> dict[str, bytes]:
+    """A card that was changed by hand, as it is sent: its own words, which may bring an earlier seal along, under a new one."""
+    text = (folder / README).read_bytes().decode("utf-8")
+    return {README: sealed(SEAL.sub("", text)).encode()}
 
 
 def about_pictures(folder: Path, pictures: bool, there: There) -> list[str]:
@@ -188,7 +195,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead of writing to main")
     parser.add_argument("--message", help="the commit's message (default: names the accuracy)")
     parser.add_argument("--no-pictures", dest="pictures", action="store_false", help="keep pictures here: the sheet of mistakes, and the thumbnails for the app's nearest pictures with their features")
-    parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: what the card says already, or the base model's, or apache-2.0)")
+    parser.add_argument("--license", dest="licence", help="the weights' licence as the Hub names it (default: what the card says already, here or on the Hub, or the base model's, or apache-2.0)")
     parser.add_argument("--snapshots", action="store_true", help="also send the folder's snapshots, each to a branch of its own, and delete those branches of an earlier training that it does not replace; with main alone")
     parser.add_argument("--unmeasured", action="store_true", help="publish although no accuracy was measured; the card says so")
     parser.add_argument("--overwrite-card", action="store_true", help="replace a card that was edited on the Hub")

@@ -5,11 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi
+import yaml
+from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from training.card import MARKER, README, SEAL, is_as_sent
+from training.card import LICENCE, MARKER, README, SEAL, is_as_sent
 from training.extras import FACTS_FILE, bank_pictures
 from training.figures import MISTAKES
 from training.report import METRICS_FILE
@@ -24,6 +25,7 @@ class There:
     commit: str
     names: frozenset[str]  # of its files
     card: str  # nothing where there is none, or none with a word in it
+    licence: str | None  # that the card names, words or none
     kind: str | None  # its config.json's model_type
     pictures: bool  # whether it shows somebody's pictures
 
@@ -31,23 +33,41 @@ class There:
         """Raises UserError where something would be lost that was not sent from here -> lines to tell the user."""
         path = folder / README
         here = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-        sealed, generated = is_as_sent(self.card), MARKER in self.card
+        sealed, generated, by_hand = is_as_sent(self.card), MARKER in self.card, bool(here) and MARKER not in here
         if not others_too and "config.json" in self.names and self.kind != "vit":
             raise UserError(f"{self.repo} holds a model of another kind ({self.kind or 'its config.json names none'}): give another --repo, or add --replace to put this one in its place")
         if not self.card or words(self.card) == words(here) and (generated or MARKER not in here):
             return []
-        if not others_too and not generated and METRICS_FILE not in self.names:
+        if not others_too and not generated and sealed is None and METRICS_FILE not in self.names:
             raise UserError(f"{self.repo} holds a model with a card that is not of this command: give another --repo, or add --replace to put this one in its place")
-        if not edited_too and (not generated or sealed is False):
+        if not edited_too and (sealed is False or not generated and not (sealed and by_hand)):
             raise UserError(f"the {README} of {self.repo} was edited on the Hub, or is another that was written by hand: to keep it, save it as {path} without "
                             "the line that begins with <!-- Written by; to replace it, add --overwrite-card")
         old = sealed is None and not edited_too
         return [f"the card there has no seal, so whether it was edited cannot be told: it is replaced, and stays in commit {self.commit[:12]}"] if old else []
 
+    @property
+    def chosen_licence(self) -> str | None:
+        """The licence, where it is this model's: of a card that was sent from here, or of one with no word in it, which a new repository
+        is made with. apache-2.0 under no seal may be nobody's choice."""
+        ours = not self.card or SEAL.search(self.card) or MARKER in self.card and self.licence != LICENCE
+        return self.licence if ours else None
+
+    def about_licence(self, licence: str | None) -> list[str]:
+        changes = self.licence is not None and self.licence != licence
+        return [f"the licence on the Hub is {self.licence}: it becomes {licence or 'none, as the card here names none'}"] if changes else []
+
 
 def words(card: str) -> list[str]:
     """Those of a card, without the lines that tell who wrote it."""
     return SEAL.sub("", card.replace("\r\n", "\n")).replace(MARKER, "").split()
+
+
+def named_licence(card: str) -> str | None:
+    with suppress(ValueError, yaml.YAMLError):
+        found = ModelCard(card, ignore_metadata_errors=True).data.license
+        return found if isinstance(found, str) else None
+    return None
 
 
 def look_there(api: HfApi, repo: str, revision: str) -> There:
@@ -61,4 +81,4 @@ def look_there(api: HfApi, repo: str, revision: str) -> There:
     with suppress(KeyError, ValueError, AttributeError):
         kind = json.loads(paths["config.json"].read_text("utf-8")).get("model_type")
     shows = MISTAKES in names or bool(FACTS_FILE in paths and bank_pictures(paths[FACTS_FILE].parent))
-    return There(repo, head.sha, names, card if REGEX_YAML_BLOCK.sub("", card, count=1).strip() else "", kind, shows)
+    return There(repo, head.sha, names, card if REGEX_YAML_BLOCK.sub("", card, count=1).strip() else "", named_licence(card), kind, shows)

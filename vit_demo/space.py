@@ -9,6 +9,7 @@ no file but the Space's variable VIT_DEMO_MODEL: with `--folder` you set it your
 
 import argparse
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,18 +55,26 @@ def requirements() -> str:
 
 def readme(title: str | None, shown: Shown | None, earlier: str | None = None) -> str:
     """Front matter as Spaces read it (https://huggingface.co/docs/hub/spaces-config-reference), and a few words. Of an earlier one what
-    is not generated stays; its words too, unless they are still the generated ones."""
+    is not generated stays; its words too, unless they are still the generated ones, under whichever heading."""
     there, body = taken_apart(earlier) if earlier else ({}, "")
+    heading = heading_of(body)
+    by_hand = title is None and heading not in (None, TITLE, str(there.get("title")))
     title = title or there.get("title") or TITLE
-    front, now = generated_front(title, shown), words(title, shown.id if shown else None)
+    front, now = generated_front(title, shown), words(heading if by_hand else title, shown.id if shown else None)
     if there:
         ours = {key: front[key] for key in OURS if key in front}
         front = {key: value for key, value in there.items() if key not in OURS or key in ours} | ours | {"title": title}
-    if body.strip() not in ("", words(there.get("title"), next(iter(there.get("models") or []), None)).strip()):
+    if body.strip() not in ("", words(heading, next(iter(there.get("models") or []), None)).strip()):
         now = body.lstrip()
     if front == there and now.strip() == body.strip():
         return earlier  # to the byte, as its owner wrote it
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n{now}"
+
+
+def heading_of(body: str) -> str | None:
+    """Not the front matter's title: that may have been changed alone, on the Space's page."""
+    found = re.match(r"\s*# (.+)", body)
+    return found and found[1].strip()
 
 
 def taken_apart(card: str) -> tuple[dict, str]:
