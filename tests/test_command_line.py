@@ -116,6 +116,7 @@ def test_a_bad_file_is_refused_in_one_line(tmp_path, text, told):
     ([*TINY, "--magnitude", "0.9"], "--magnitude 0.9 without --randaugment"),
     ([*TINY, "--patch-dropout-until", "0.5"], "--patch-dropout-until 0.5 without --patch-dropout"),
     ([*TINY, "--cutmix", "0", "--mix-until", "0.5"], "--mix-until 0.5 without --mixup or --cutmix"),
+    ([*TINY, "--crop-padding", "2", "--crop-area", "0.25"], "--crop-padding 2 without --crop-area 1: the run would not heed it; add --crop-area 1, or leave the flag out"),
     ([*BASE, "--resume"], "nothing to resume: out/train.yaml is not there"),
 ])
 def test_what_cannot_be_is_refused_in_one_line(flags, told):
@@ -172,6 +173,10 @@ def test_what_a_file_says_beside_nothing_is_passed_over_and_not_repeated(tmp_pat
     found = parse_config([*TINY, "--config", str(file), "--optimizer", "adamw"])
     said = command(found, 32)
     assert "--magnitude" not in said and "--muon" not in said and parse_config(shlex.split(said)[3:]).optimizer == "adamw"
+    file.write_text("crop_padding: 2\n")
+    found = parse_config([*TINY, "--config", str(file), "--crop-area", "0.25"])
+    assert "--crop-padding" not in command(found, 32) and "--crop-padding 2" in command(parse_config([*TINY, "--config", str(file)]), 32)
+    file.write_text("magnitude: 0.9\n")
     assert "--magnitude 0.9" in command(parse_config([*TINY, "--config", str(file), "--randaugment", "1"]), 32)
 
 
@@ -214,6 +219,17 @@ def test_resuming_takes_the_model_from_where_it_lies_now(tmp_path):
     saved(tmp_path, "--model", "there/mae")
     again = ["--output", str(tmp_path), "--resume"]
     assert parse_config(again).model == "there/mae" and parse_config([*again, "--model", "here/mae"]).model == "here/mae"
+
+
+def test_resuming_keeps_the_commit_of_the_base_that_the_run_began_with(tmp_path, monkeypatch):
+    saved(tmp_path, "--model", f"some/vit@{'a' * 40}")
+    again = ["--output", str(tmp_path), "--resume"]
+    for typed in ("some/vit", "some/vit@main", "https://huggingface.co/some/vit"):
+        assert parse_config([*again, "--model", typed]).model == f"some/vit@{'a' * 40}"
+    assert parse_config([*again, "--model", "other/vit"]).model == "other/vit"
+    (tmp_path / "some" / "vit").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert parse_config([*again, "--model", "some/vit"]).model == "some/vit"  # a copy here
 
 
 def test_settings_saved_before_a_setting_existed_still_load(tmp_path):

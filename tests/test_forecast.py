@@ -20,18 +20,27 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(dataset, tmp_path, 
     told = capsys.readouterr().out
     for line in ("40 training pictures, 8 to choose on, 12 test; 3 classes", "3 epochs x 5 steps of 8 pictures; 0.00 M parameters trained by muon", "device cpu, float32, 1 process(es)"):
         assert line in told
-    assert told.count("recipe from preset tiny-cpu: muon at 0.004") == 1
+    assert told.count("recipe from preset tiny-cpu: muon at 0.004") == 1 and told.count("\naugmentation: crop padding 4, flip\n") == 1
     assert "about 1 s (" in told and "GB of memory, from 4 trial steps" in told and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("more, kind, told", [
     (["--model", "some/vit"], forecast.TrainConfig, "recipe from preset fine-tune: adamw at 0.0005, cosine after 10% warm-up, weight decay 0.05, layer decay 0.75, label smoothing 0.1, drop path 0.1, mixup 0.8 and cutmix 1 on 50% of the batches until 80%, weight average 0.999"),
     (["--model", "some/vit", "--preset", "fine-tune-cpu", "--learning-rate", "1e-4"], forecast.TrainConfig, "recipe from preset fine-tune-cpu: adamw at 0.0001, linear after 10% warm-up, weight decay 0.05, label smoothing 0.1"),
+    (["--model", "some/vit", "--preset", "fine-tune-cpu", "--clip", "0", "--train-last-blocks", "2"], forecast.TrainConfig, "recipe from preset fine-tune-cpu: adamw at 0.0005, linear after 10% warm-up, weight decay 0.05, label smoothing 0.1, gradients not clipped, frozen but for the last 2 layers, the final LayerNorm and the head"),
+    (["--model", "some/vit", "--preset", "fine-tune-cpu", "--clip", "0.5", "--train-last-blocks", "0"], forecast.TrainConfig, "recipe from preset fine-tune-cpu: adamw at 0.0005, linear after 10% warm-up, weight decay 0.05, label smoothing 0.1, gradients clipped at 0.5, frozen but for the head"),
     (["--preset", "tiny-cpu", "--ema", "0", "--patch-dropout", "0.5"], forecast.TrainConfig, "recipe from preset tiny-cpu: muon at 0.004 (AdamW 0.001), linear after 5% warm-up, weight decay 0.1 (AdamW 0.05), label smoothing 0.1, patch dropout 0.5 until 100%, cutmix 1 on 30% of the batches until 60%"),
     (["--preset", "tiny-cpu"], PretrainConfig, "recipe: muon at 0.004 (AdamW 0.001), cosine after 5% warm-up, weight decay 0.1 (AdamW 0.05)"),
 ])
 def test_the_plan_tells_the_recipe_that_applies(more, kind, told):
     assert forecast.recipe(parse_config(["--dataset", "some/data", "--output", "out", *more], kind)) == told
+
+
+@pytest.mark.parametrize("more, told", [
+    (["--preset", "tiny-cpu"], "crop padding 4, flip"), (["--preset", "cifar-patch4"], "crop padding 4, flip, randaugment 2 at magnitude 0.5, erasing 0.25"),
+    (["--preset", "tiny-cpu", "--crop-area", "0.25", "--no-flip"], "crops of 0.25 of the area or more"), (["--preset", "tiny-cpu", "--crop-padding", "0", "--no-flip"], "none")])
+def test_the_plan_tells_the_augmentation_that_applies(more, told):
+    assert forecast.augmentation(parse_config(["--dataset", "some/data", "--output", "out", *more])) == f"augmentation: {told}"
 
 
 @pytest.mark.parametrize("device, mixed, asked, told", [("cuda", "no", "auto", True), ("cuda", "no", "float32", False), ("cuda", "bf16", "auto", False), ("cpu", "no", "auto", False)])

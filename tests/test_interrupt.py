@@ -40,18 +40,24 @@ def test_the_first_signal_saves_and_leaves_with_130(number, dataset, tmp_path):
     assert checkpoint.newest_complete(tmp_path / "run" / "state").name == f"step-{step:08d}"
 
 
-def connected(arguments: list[str], terminal: str, output: str) -> None:
-    """As over a connection: the first terminal that a new session opens is its own, and tells it when it goes."""
+def connected(arguments: list[str], terminal: str, output: str, log: str | None = None) -> None:
+    """As over a connection: the first terminal that a new session opens is its own, and tells it when it goes. log: for stderr, where
+    stdout alone goes to `output`."""
     os.setsid()
     os.open(terminal, os.O_RDWR)
     stream = os.open(output, os.O_WRONLY)
     sys.stdout, sys.stderr = (open(os.dup2(stream, number), "w", buffering=1) for number in (1, 2))  # pytest's are files, and these know it
-    run_in_child(arguments, output)
+    if log:
+        begin = train.cli
+        train.cli = lambda: (os.dup2(stream, 1), begin())
+    run_in_child(arguments, log or output)
 
 
-@pytest.mark.parametrize("piped, drops", [(False, True), (True, True), (True, False)])
-def test_a_connection_that_drops_saves_first_and_so_does_ctrl_c_where_the_reader_of_a_pipe_gets_it_too(piped, drops, dataset, tmp_path):
-    """What the run writes to its terminal from then on is an error; so it is with a pipe whose reader goes, as in `2>&1 | tee log`."""
+@pytest.mark.parametrize("piped, drops, more", [("", True, []), ("all", True, []), ("all", False, []), ("stdout", False, []),
+                                                ("stdout", False, ["--batch-size", "48", "--save-every", "0"])])  # each step is the end of an epoch, which is told before it is saved
+def test_a_connection_that_drops_saves_first_and_so_does_ctrl_c_where_the_reader_of_a_pipe_gets_it_too(piped, drops, more, dataset, tmp_path):
+    """What the run writes to its terminal from then on is an error; so it is with a pipe whose reader goes, as in `2>&1 | tee log` or
+    `| tee log`, where stderr is still read."""
     ours, theirs = pty.openpty()
     terminal, reader, pipe = os.ttyname(theirs), ours, tmp_path / "pipe"
     if piped:
@@ -64,7 +70,8 @@ def test_a_connection_that_drops_saves_first_and_so_does_ctrl_c_where_the_reader
             os.read(reader, 2**16)
         return checkpoint.saved(tmp_path / "run" / "state")
 
-    process = multiprocessing.get_context("forkserver").Process(target=connected, args=(flags(dataset, tmp_path / "run", *LONG), terminal, str(pipe) if piped else terminal))
+    log = str(tmp_path / "log") if piped == "stdout" else None
+    process = multiprocessing.get_context("forkserver").Process(target=connected, args=(flags(dataset, tmp_path / "run", *LONG, *more), terminal, str(pipe) if piped else terminal, log))
     process.start()
     try:
         wait_for(process, read_until_it_saves)
@@ -76,7 +83,12 @@ def test_a_connection_that_drops_saves_first_and_so_does_ctrl_c_where_the_reader
         else:
             os.kill(process.pid, signal.SIGINT)
         process.join(60)
-        assert process.exitcode == 130 and checkpoint.newest_complete(tmp_path / "run" / "state")
+        state = checkpoint.newest_complete(tmp_path / "run" / "state")
+        assert process.exitcode == 130 and state
+        if log:
+            told = (tmp_path / "log").read_text()
+            step = int(told.split("stopped after step ")[1].split()[0])
+            assert state.name == f"step-{step:08d}" and f"--output {tmp_path / 'run'} --resume" in told and "Traceback" not in told
     finally:
         process.kill()
 

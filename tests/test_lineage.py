@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.models import save_model
-from tests.runs import flags
+from tests.runs import again, flags
 from tests.training_data import parquet_dataset
-from training import lineage
+from training import lineage, model
 from training.config import TrainConfig
 from training.data import load_splits
 from training.lineage import KNOWN_TEST, KNOWN_TRAIN, TOLD, about_known, dataset_name, descent, known_before, known_test
@@ -51,6 +51,27 @@ def test_a_run_tells_which_commit_its_base_was(tmp_path, hub, api, repo):
     metrics = read_metrics(output)
     assert (metrics["base_model"], metrics["base_revision"]) == (repo, commit)
     assert f"`{repo}` (commit `{commit[:12]}`), a Vision Transformer" in (output / "README.md").read_text()
+
+
+@pytest.mark.parametrize("older", [False, True])  # a run that was saved without the commit
+def test_a_run_that_goes_on_tells_the_commit_that_it_began_with(older, tmp_path, hub, api, repo, monkeypatch):
+    first, asked = api.upload_folder(repo_id=repo, folder_path=save_model(tmp_path / "base")).oid, []
+    monkeypatch.setattr(model, "HfApi", lambda: SimpleNamespace(model_info=lambda name, **more: asked.append(name) or api.model_info(name, **more)))
+    output = tmp_path / "run"
+    given = ["--dataset", str(parquet_dataset(tmp_path / "data", 12, 6)), "--output", str(output), "--preset", "fine-tune-cpu", "--image-size", "32",
+             "--model", repo, "--epochs", "2", "--batch-size", "6", "--bank", "0"]
+    with pytest.raises(SystemExit):
+        main([*given, "--stop-after", "0.00001"])
+    assert asked == [repo]  # once, for config, weights and processor
+    settings = output / "train.yaml"
+    assert f"model: {repo}@{first}\n" in settings.read_text()
+    if older:
+        settings.write_text(settings.read_text().replace(f"@{first}", ""))
+    api.upload_file(repo_id=repo, path_or_fileobj=b"a new one", path_in_repo="README.md")  # main moves on
+    main(again(output, "--model", repo))
+    metrics = read_metrics(output)
+    assert (metrics["base_model"], metrics.get("base_revision")) == (repo, None if older else first) and asked == [repo]
+    assert f"--model {repo}{'' if older else f'@{first}'} " in metrics["command"]
 
 
 def test_a_run_of_ours_hands_on_what_it_came_from(tmp_path):

@@ -11,7 +11,7 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, 
 from tests.tiny import noise, save_tiny_model
 from training.augment import View
 from training.config import TrainConfig, read_preset
-from training.model import build, make_processor, with_image_size
+from training.model import build, make_processor, pinned, with_image_size
 from vit_demo import classifier
 from vit_demo.errors import UserError
 
@@ -151,14 +151,18 @@ def versions(api, repo, tmp_path) -> list[str]:
 def test_a_revision_of_a_model_on_the_hub_is_named_as_for_the_app(api, repo, versions, tmp_path, named, size):
     old, new = versions
     api.create_tag(repo, tag="v1", revision=old)
-    source = named(repo, old)
+    source = pinned(named(repo, old))
+    assert source == f"{repo}@{old}"
     make_processor(TrainConfig(model=source))
     model, said = build(TrainConfig(model=source, image_size=size), ("a", "b", "c"))
-    assert model.base_revision == old and said[0].startswith(f"pretrained: {source}, commit {old[:12]}, ")
+    assert said[0].startswith(f"pretrained: {repo}, commit {old[:12]}, ")
     there = ViTForImageClassification.from_pretrained(tmp_path / "1")
     assert torch.equal(model.classifier.weight, there.classifier.weight) and torch.equal(model.vit.layers[0].mlp.fc1.weight, there.vit.layers[0].mlp.fc1.weight)
-    assert build(TrainConfig(model=repo), ("a", "b"))[0].base_revision == new
-    assert fine_tuned(tmp_path / "1")[0].base_revision is None
+    assert pinned(repo) == f"{repo}@{new}" and pinned(str(tmp_path / "1")) == str(tmp_path / "1")
+
+
+def test_what_the_hub_cannot_tell_the_commit_of_stays_as_it_is_named(hub):
+    assert [pinned(source) for source in ("nobody/nothing", "nobody/nothing@v1", "vit", "gone/far/away")] == ["nobody/nothing", "nobody/nothing@v1", "vit", "gone/far/away"]
 
 
 def test_a_revision_that_is_not_there(repo, versions):

@@ -73,6 +73,7 @@ def test_the_metrics_tell_the_conditions(finished):
     assert [entry["epoch"] for entry in metrics["history"]] == list(range(1, 9)) and 0 < metrics["history"][0]["train_loss"] < 5
     rates = [entry["learning_rate"] for entry in metrics["history"]]  # after 2 steps of warm-up it falls, linearly, to 0
     assert rates == pytest.approx([1e-3 * (1 - (step - 1 - 2) / 38) for step in range(5, 41, 5)])
+    assert [entry["muon_learning_rate"] for entry in metrics["history"]] == pytest.approx([4 * rate for rate in rates])  # the matrices' own
     assert metrics["command"].startswith("python -m training.train --dataset ") and metrics["confusion"] and metrics["device"]
 
 

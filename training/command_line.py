@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from training.config import TrainConfig, architectures, preset_names, read_preset
+from training.lineage import base_revision, located
 from training.report import source_name
 from training.yaml_settings import read_yaml
 from vit_demo.errors import UserError
@@ -25,7 +26,8 @@ MOVABLE = {"dataset", "model"}
 # Settings that mean something only beside another one, and what turns that on.
 MUON, MIXING = ("--optimizer muon", lambda config: config.optimizer == "muon"), ("--mixup or --cutmix", lambda config: config.mixup or config.cutmix)
 BESIDE = {"muon_learning_rate": MUON, "muon_weight_decay": MUON, "mix_probability": MIXING, "mix_until": MIXING,
-          "patch_dropout_until": ("--patch-dropout", lambda config: config.patch_dropout), "magnitude": ("--randaugment", lambda config: config.randaugment)}
+          "patch_dropout_until": ("--patch-dropout", lambda config: config.patch_dropout), "magnitude": ("--randaugment", lambda config: config.randaugment),
+          "crop_padding": ("--crop-area 1", lambda config: config.crop_area == 1)}
 
 
 class Help(argparse.HelpFormatter):
@@ -120,7 +122,14 @@ def resumed_config(named: dict, kind: type[TrainConfig]) -> TrainConfig:
         may_differ = name in RUN_ONLY or name in MOVABLE and settings.get(name)
         if not may_differ and settings.get(name) != value:
             raise UserError(f"--resume with --{name.replace('_', '-')} {value}: the run was started with {settings.get(name)}; leave the flag out, or start another --output")
+    if typed_again(named.get("model"), settings.get("model")):
+        del named["model"]
     return kind(**{**settings, **named})
+
+
+def typed_again(model: str | None, saved: str | None) -> bool:
+    """Whether --model beside --resume is the one on the Hub that the run began with, whose commit is saved with it."""
+    return bool(model and base_revision(saved) and not Path(model).is_dir() and located(model).id == located(saved).id)
 
 
 def command(config: TrainConfig, image_size: int) -> str:

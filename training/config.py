@@ -74,7 +74,7 @@ class TrainConfig:
     keep: str = option("last", "which weights to ship: the last, or the best by validation accuracy", choices=["last", "best"])
     # Augmentation: every picture has its own draw, made from (seed, epoch, index)
     crop_padding: int = option(4, "random crop after reflecting this many pixels at each border (of a 32 px picture; larger ones in proportion)", least=0, below=32)
-    crop_area: float = option(1.0, "in place of that, a random resized crop: a window of this share of the picture to all of it, its sides as 3:4 to 4:3 (0.25 suits photos of one thing, 0.08 ImageNet; 1: none)", least=0.01, most=1)
+    crop_area: float = option(1.0, "in place of that, a random resized crop: a window of this share of the picture to all of it, its sides as 3:4 to 4:3 (0.25 suits photos of one thing, 0.08 ImageNet; 1: none), cut from the pictures as the device holds them: photos at the model's size", least=0.01, most=1)
     flip: bool = option(True, "mirror half of the pictures")
     randaugment: int = option(0, "number of RandAugment operations a picture", least=0)
     magnitude: float = option(0.5, "strength of RandAugment, 0 to 1", least=0, most=1)

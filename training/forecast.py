@@ -28,6 +28,7 @@ def plan(run: Run) -> list[str]:
         f"{len(splits.train)} training pictures{chosen_on}{measured_on}{classes}",
         f"{config.epochs} epochs x {run.steps_an_epoch} steps of {config.batch_size} pictures{left_over(run)}; {trained / 1e6:.2f} M parameters trained by {config.optimizer}",
         recipe(config),
+        augmentation(config),
         f"device {accelerator.device}, {precision(config, accelerator)}, {accelerator.num_processes} process(es)",
         *config.to_the_end(),
         *too_few_snapshots(config),
@@ -47,8 +48,20 @@ def recipe(config: TrainConfig) -> str:
     if mixing := [f"{name} {alpha:g}" for name, alpha in (("mixup", config.mixup), ("cutmix", config.cutmix)) if alpha]:
         parts.append(f"{' and '.join(mixing)} on {config.mix_probability:.0%} of the batches until {config.mix_until:.0%}")
     parts += [f"weight average {config.ema:g}"] * bool(config.ema)
+    parts += [f"gradients clipped at {config.clip:g}" if config.clip else "gradients not clipped"] * (config.clip != 1)
+    if (blocks := config.train_last_blocks) is not None:
+        parts.append(f"frozen but for {f'the last {blocks} layers, the final LayerNorm and ' if blocks else ''}the head")
     from_preset = f" from preset {config.preset}" if config.ANSWERS and config.preset else ""  # pretraining takes only the architecture of one
     return f"recipe{from_preset}: {', '.join(parts)}"
+
+
+def augmentation(config: TrainConfig) -> str:
+    """What is done to each picture by itself before it is learned from."""
+    parts = [f"crops of {config.crop_area:.3g} of the area or more"] if config.crop_area < 1 else [f"crop padding {config.crop_padding}"] * bool(config.crop_padding)
+    parts += ["flip"] * config.flip
+    parts += [f"randaugment {config.randaugment} at magnitude {config.magnitude:g}"] * bool(config.randaugment)
+    parts += [f"erasing {config.erasing:g}"] * bool(config.erasing)
+    return f"augmentation: {', '.join(parts) or 'none'}"
 
 
 def precision(config: TrainConfig, accelerator) -> str:

@@ -4,6 +4,7 @@ signal leaves at once. And when to save in between: as often as the clock says."
 import os
 import signal
 import stat
+import sys
 import time
 from contextlib import suppress
 
@@ -68,7 +69,30 @@ class Interrupt:
 def fall_silent() -> None:
     """A terminal that hung up, and a pipe whose reader went with it, take no more words: the next one would be an error, and the
     end before anything is saved. A log file goes on."""
-    with open(os.devnull, "wb") as nothing, suppress(OSError):
+    with suppress(OSError):
         for stream in (1, 2):
             if not stat.S_ISREG(os.fstat(stream).st_mode):
-                os.dup2(nothing.fileno(), stream)
+                to_nowhere(stream)
+
+
+def to_nowhere(stream: int) -> None:
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), stream)
+
+
+def tell(accelerator, line: str) -> None:
+    """A line of the run, on stdout. That nobody takes it there any more, as when Ctrl-C ended the `tee` of `| tee log` too, is no
+    error, which would cost what is not saved yet: this line and those after it go where stderr goes."""
+    if not accelerator.is_local_main_process:
+        return
+    try:
+        print(line, flush=True)
+    except OSError:
+        to_nowhere(1)
+        sys.stdout.flush()  # what it still holds would be the next error
+        os.dup2(2, 1)
+        try:
+            print(line, flush=True)
+        except OSError:  # `2>&1 | tee log`
+            to_nowhere(1)
+            to_nowhere(2)

@@ -1,5 +1,6 @@
 """Where a run comes from: which weights it went on from, and which data set a folder really holds."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -25,10 +26,23 @@ def descent(model: str | None) -> dict:
     return {"base_model": metrics["base_model"], "earlier": [*metrics.get("earlier", []), {name: metrics[name] for name in TOLD if name in metrics}]}
 
 
+def located(model: str) -> hub_address.Address:
+    """--model -> the folder, or the name on the Hub and the revision there. As for the app, a name may have a revision behind it,
+    USER/NAME@REVISION, or be the address of its page."""
+    if os.path.isdir(model) or not ("@" in model or hub_address.SITE.match(model)):
+        return hub_address.Address(model, None)
+    return hub_address.parse(model)
+
+
 def base_name(model: str) -> str:
     """A folder's last part, or a name on the Hub without the revision or the page's address that was typed."""
-    address = not Path(model).exists() and ("@" in model or hub_address.SITE.match(model))
-    return hub_address.parse(model).id if address else source_name(model)
+    return source_name(located(model).id)
+
+
+def base_revision(model: str | None) -> str | None:
+    """The commit on the Hub that --model names; the settings of a run do, where the Hub could tell it when the run was started."""
+    address = located(model) if model else None
+    return address.revision if address and address.pinned else None
 
 
 def runs_of(metrics: dict) -> list[dict]:

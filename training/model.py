@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training.config import TrainConfig
+from training.lineage import base_revision, located
 from vit_demo import hub_address, hub_model
 from vit_demo.errors import UserError
 
@@ -37,33 +38,32 @@ def make_processor(config: TrainConfig) -> tuple[ViTImageProcessorPil, list[str]
     return processor, said
 
 
-def located(source: str) -> tuple[str, str | None, str | None]:
-    """--model -> (folder, or name on the Hub; revision there; the commit that this is now, where the Hub can tell). As for the app, a
-    name may have a revision behind it, USER/NAME@REVISION, or be the address of its page."""
-    if os.path.isdir(source):
-        return source, None, None
-    name, revision, commit = source, None, None
-    if "@" in source or hub_address.SITE.match(source):
-        address = hub_address.parse(source)
-        name, revision = address.id, address.revision
+def pinned(source: str) -> str:
+    """--model -> NAME@COMMIT, where it is on the Hub and the Hub can tell which commit is meant now; else as it is. With that among its
+    settings a run reads config, weights and processor of one commit, and tells it however often it is resumed."""
+    address = located(source)
+    if address.pinned:
+        return f"{address.id}@{address.revision}"
+    if os.path.isdir(source) or not hub_address.IDENTIFIER.fullmatch(address.id):
+        return source
     with suppress(Exception):  # the reading itself says what is wrong, or takes what is kept
-        commit = HfApi().model_info(name, revision=revision, timeout=ANSWER_SECONDS).sha
-    return name, commit or revision, commit
+        return f"{address.id}@{HfApi().model_info(address.id, revision=address.revision, timeout=ANSWER_SECONDS).sha}"
+    return source
 
 
 def pretrained_config(source: str) -> ViTConfig:
     """config.json of a folder or Hub repository; only plain ViTs (and masked autoencoders of one) are taken."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    name, revision, _ = located(source)
+    address = located(source)
     try:
-        raw, _ = ViTConfig.get_config_dict(name, revision=revision)
+        raw, _ = ViTConfig.get_config_dict(address.id, revision=address.revision)
     except OSError as error:
         cause = error.__cause__
         if isinstance(cause, GatedRepoError):
             raise UserError(f"{source} is gated: ask for access on its page, then hf auth login") from None
         if isinstance(cause, RevisionNotFoundError):
-            raise UserError(f"{name} has no revision {revision}: name a branch, a tag or a commit that its page on the Hub shows") from None
+            raise UserError(f"{address.id} has no revision {address.revision}: name a branch, a tag or a commit that its page on the Hub shows") from None
         if isinstance(cause, RepositoryNotFoundError):
             raise UserError(f"no model {source!r}: neither a folder here nor a repository you can read (private: hf auth login)") from None
         raise UserError(f"cannot read {source!r}: no config.json there, or no network; say with --model (beside --resume too) where it lies now") from None
@@ -106,8 +106,8 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
     model, missing = read_weights(ViTForImageClassification, config.model, config=target)
     if strange := missing - set(HEAD):
         raise UserError(f"{config.model} lacks {len(strange)} tensors of a ViT ({', '.join(sorted(strange)[:3])} …): it is not a plain ViT")
-    commit = model.base_revision
-    said = [f"pretrained: {config.model}{f', commit {commit[:12]}' if commit else ''}, {model.num_parameters() / 1e6:.2f} M parameters"]
+    commit = base_revision(config.model)
+    said = [f"pretrained: {f'{located(config.model).id}, commit {commit[:12]}' if commit else config.model}, {model.num_parameters() / 1e6:.2f} M parameters"]
     if missing:
         said.append(f"its head is replaced by a new one for {len(labels['id2label'])} classes")
     elif base.id2label != labels["id2label"]:
@@ -115,20 +115,17 @@ def pretrained(config: TrainConfig, labels: dict) -> tuple[ViTForImageClassifica
     if config.image_size and config.image_size != base.image_size:
         said.append(f"position embeddings interpolated from {base.image_size} px to {config.image_size} px")
         model = with_image_size(model, config.image_size)
-    model.base_revision = commit
     return model, said
 
 
 def read_weights(kind: type[PreTrainedModel], source: str, **settings) -> tuple[PreTrainedModel, set[str]]:
-    """(a model of the library's class `kind` in float32, names of its tensors that `source` lacks or has in another shape). The model's
-    `base_revision` is the commit on the Hub that it was read from, where one is known."""
-    name, revision, commit = located(source)
+    """(a model of the library's class `kind` in float32, names of its tensors that `source` lacks or has in another shape)."""
+    address = located(source)
     try:
-        model, info = kind.from_pretrained(name, revision=revision or "main", ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
+        model, info = kind.from_pretrained(address.id, revision=address.revision or "main", ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32,
                                            attn_implementation="sdpa", output_loading_info=True, **settings)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"cannot read the weights of {source}: {str(error).splitlines()[0][:200]} (only safetensors are read)") from None
-    model.base_revision = commit
     return model, set(info["missing_keys"]) | {key[0] for key in info["mismatched_keys"]}
 
 
@@ -146,9 +143,9 @@ def with_image_size(model: ViTForImageClassification, size: int) -> ViTForImageC
 
 def pretrained_processor(source: str, base: ViTConfig) -> ViTImageProcessorPil:
     """A processor that resizes, scales to 0..1 and normalises, by constants that make of a byte what that of `source` makes of it."""
-    name, revision, _ = located(source)
+    address = located(source)
     try:
-        raw, _ = ViTImageProcessorPil.get_image_processor_dict(name, revision=revision)
+        raw, _ = ViTImageProcessorPil.get_image_processor_dict(address.id, revision=address.revision)
     except OSError:
         raise UserError(f"{source} has no preprocessor_config.json: without it nobody knows how its pixels were normalised") from None
     given = hub_model.read_processor(source, {name: value for name, value in raw.items() if name not in ("size", "crop_size")}, base)  # a run has its own size

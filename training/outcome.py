@@ -12,7 +12,8 @@ import torch
 from training import card, checkpoint, extras, figures, report
 from training.command_line import command
 from training.config import TrainConfig
-from training.lineage import dataset_name, descent, known_before, known_test
+from training.interrupt import tell
+from training.lineage import base_revision, dataset_name, descent, known_before, known_test
 from training.scores import scores
 from vit_demo.classifier import Classifier, load
 from vit_demo.errors import UserError
@@ -95,7 +96,7 @@ def finish(run) -> None:
     figures.write_figures(run.output, metrics, held_out.class_names, held_out.pixels)
     write_extras(run, classifier, logits)
     card.write_card(run.output)
-    run.accelerator.print(f"{name} accuracy {metrics[f'{name}_accuracy']:.2%} on {len(held_out)} pictures; model, card and metrics are in {run.output}")
+    tell(run.accelerator, f"{name} accuracy {metrics[f'{name}_accuracy']:.2%} on {len(held_out)} pictures; model, card and metrics are in {run.output}")
 
 
 def write_extras(run, classifier: Classifier, held_out_logits: torch.Tensor) -> None:
@@ -143,7 +144,7 @@ def conditions(run) -> dict:
         "command": command(config, run.processor.size["height"]),
         "preset": config.preset,
         **descent(config.model),
-        **({"base_revision": commit} if (commit := getattr(run.model, "base_revision", None)) else {}),
+        **({"base_revision": commit} if (commit := base_revision(config.model)) else {}),
         "settings": {**dataclasses.asdict(config), "dataset": None, "model": None, "output": None},
         "history": progress.history,
     }

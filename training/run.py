@@ -21,6 +21,7 @@ from training.augment import View
 from training.batches import Ahead, EpochBatches, made
 from training.config import TrainConfig
 from training.data import Splits
+from training.interrupt import tell
 from training.lineage import about_known, known_before
 from training.model import build
 from training.optim import WeightAverage, add_drop_path, add_patch_dropout, make_optimizers
@@ -129,7 +130,7 @@ class Run:
         if len(set(steps)) > 1:
             raise UserError(f"the processes find different states in {self.output}, of the steps {', '.join(map(str, steps))}: put --output on a disk that all of them share")
         if state is None:
-            self.accelerator.print(f"no complete state in {self.output / 'state'}: starting from the beginning")
+            tell(self.accelerator, f"no complete state in {self.output / 'state'}: starting from the beginning")
             return
         tensors, facts = checkpoint.load(state)
         processes, (data, order, rule, precision) = facts.pop("processes"), (facts.pop(name, None) for name in ("data", "order", "rule", "precision"))  # the last four: not in older states
@@ -147,7 +148,7 @@ class Run:
         self.progress = Progress(**facts)
         if self.config.keep == "best" and self.progress.history:
             outcome.need_best(self)  # now, not after hours
-        self.accelerator.print(f"going on after step {self.progress.step} of {self.total_steps}")
+        tell(self.accelerator, f"going on after step {self.progress.step} of {self.total_steps}")
 
     def validate(self) -> dict:
         """Loss and accuracy, on the pictures to choose on, of the weights that would ship: the average where there is one.

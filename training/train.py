@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -21,9 +22,9 @@ from training.command_line import parse_config
 from training.config import SAVE_MINUTES, TrainConfig
 from training.data import load_splits
 from training.forecast import estimate, plan
-from training.interrupt import Interrupt
+from training.interrupt import Interrupt, tell
 from training.memory import explained, let_go, within_memory
-from training.model import make_processor
+from training.model import make_processor, pinned
 from training.progress import Meter
 from training.report import device_name
 from training.run import CLASSIFY, Run, Task, make_accelerator, start
@@ -50,21 +51,23 @@ def carry_out(config: TrainConfig, task: Task) -> Path:
 
 def begin(config: TrainConfig, task: Task, accelerator: Accelerator, started: float) -> Path:
     """Load, tell the plan, train, write."""
+    if config.model and not config.resume:  # a run saved without its commit may have had another one than today's
+        config = replace(config, model=pinned(config.model))
     processor, said = make_processor(config)
     fewer = f"take a smaller model, or keep fewer pictures in memory than --resident-gb {config.resident_gb:g}"
     with explained("before the first step", accelerator.device, fewer):
         splits = load_splits(config, processor.size["height"], accelerator.is_main_process, processor.resample, accelerator.device)
         run = start(config, accelerator, splits, processor, task)
     for line in said + run.said + plan(run):
-        accelerator.print(line)
+        tell(accelerator, line)
     if config.resume:
         with explained("before the first step", accelerator.device, fewer):  # the optimisers' moments come to the device
             run.resume()
         if run.finished and (run.output / "README.md").is_file():  # the last file that finishing writes
-            accelerator.print(f"{run.output} is finished: nothing is left to do")
+            tell(accelerator, f"{run.output} is finished: nothing is left to do")
             return run.output
     if config.dry_run:
-        within_memory(run, lambda run: accelerator.print(estimate(run)))
+        within_memory(run, lambda run: tell(accelerator, estimate(run)))
         return run.output
     if not config.resume and accelerator.is_main_process:
         write_settings(config)
@@ -122,7 +125,7 @@ def resumable(run: Run) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        run.accelerator.print(f"\nstopped before the trained model was measured and written; go on with:\n  {resume_command(run)}")
+        tell(run.accelerator, f"\nstopped before the trained model was measured and written; go on with:\n  {resume_command(run)}")
         raise SystemExit(commands.STOPPED) from None
 
 
@@ -135,7 +138,7 @@ def train(run: Run, started: float) -> None:
         while not run.finished:
             train_one_epoch(run, interrupt)
         if run.progress.step < run.total_steps:
-            run.accelerator.print(f"no better validation accuracy for {run.config.early_stopping} epochs: stopping")
+            tell(run.accelerator, f"no better validation accuracy for {run.config.early_stopping} epochs: stopping")
     finally:
         interrupt.restore()
 
@@ -167,14 +170,15 @@ def train_one_epoch(run: Run, interrupt: Interrupt) -> None:
 
 
 def leave(run: Run) -> None:
-    run.accelerator.print(f"\nstopped after step {run.progress.step} of {run.total_steps}; go on with:\n  {resume_command(run)}")
+    tell(run.accelerator, f"\nstopped after step {run.progress.step} of {run.total_steps}; go on with:\n  {resume_command(run)}")
     raise SystemExit(commands.STOPPED)
 
 
 def end_epoch(run: Run, epoch: int, totals: dict) -> None:
     """Validate, note the epoch in the history, keep the weights that are due."""
     run.check_weights()
-    entry = {"epoch": epoch + 1, "learning_rate": run.config.learning_rate * run.learning_rate_factor, **totals}
+    rates = ["learning_rate", *["muon_learning_rate"] * (run.config.optimizer == "muon")]
+    entry = {"epoch": epoch + 1, **{name: getattr(run.config, name) * run.learning_rate_factor for name in rates}, **totals}
     if run.splits.validation is not None:
         entry.update(run.validate())
         if entry["validation_accuracy"] > run.progress.best:
@@ -182,7 +186,7 @@ def end_epoch(run: Run, epoch: int, totals: dict) -> None:
             if run.config.keep == "best" and run.accelerator.is_main_process:
                 outcome.keep_best(run)
     run.progress.history.append(entry)
-    run.accelerator.print("  ".join(f"{name} {value:.4g}" for name, value in entry.items()))
+    tell(run.accelerator, "  ".join(f"{name} {value:.4g}" for name, value in entry.items()))
     if run.config.tracker:
         run.accelerator.log(entry, step=run.progress.step)
     if epoch + 1 in outcome.snapshot_epochs(run.config) and run.accelerator.is_main_process:
