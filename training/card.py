@@ -20,6 +20,7 @@ from transformers import ViTConfig
 from training import card_words as words
 from training import figures
 from training.extras import bank_pictures
+from training.lineage import ANSWER_SECONDS
 from training.report import read_metrics, write_bytes
 from vit_demo.errors import UserError
 from vit_demo.hub_model import patch_grid, sides
@@ -31,7 +32,6 @@ TEMPLATE = Path(__file__).with_name("card_template.md")
 MARKER = "<!-- Written by training.card from config.json and metrics.json. Delete this line to keep changes made by hand. -->"
 # Under a card that is sent: what of it was edited on the Hub since shows, whoever sends the next one from wherever.
 SEAL = re.compile(r"\r?\n<!-- As it was sent: sha256 ([0-9a-f]{64}) -->")
-ANSWER_SECONDS = 10  # for the Hub to tell a base model's licence
 CAPTIONS = {
     figures.CURVES: ("Learning curves", "Loss and accuracy, epoch by epoch. Those of training are of augmented, perhaps mixed pictures, against smoothed targets."),
     figures.CONFUSION: ("Confusion matrix", "Each row is a true class; the numbers say, in %, what the model took it for."),
@@ -82,7 +82,7 @@ def digest(text: str) -> str:
 def chosen_licence(earlier: str | None, base: str | None, hub: str | None = None) -> str:
     """Of the card that lay there, where it was chosen: apache-2.0 or the base model's in one that was never sent may be nobody's
     choice. Otherwise `hub`, that of where it is sent to, and then the base model's."""
-    kept = earlier and ModelCard(earlier, ignore_metadata_errors=True).data.license
+    kept = earlier and licence_of(earlier)
     if kept and (kept not in (LICENCE, base) or SEAL.search(earlier)):
         return kept
     return hub or base or kept or LICENCE
@@ -98,7 +98,7 @@ def base_licence(folder: Path, metrics: dict) -> str | None:
             found = HfApi().model_info(base, timeout=ANSWER_SECONDS).card_data.license
         else:
             begun = Path(yaml.safe_load((folder / "train.yaml").read_text("utf-8"))["model"])
-            found = ModelCard((begun / README).read_text("utf-8"), ignore_metadata_errors=True).data.license
+            found = licence_of((begun / README).read_text("utf-8"))
         return found if isinstance(found, str) else None
     return None
 
@@ -107,6 +107,11 @@ def base_id(metrics: dict) -> str | None:
     """USER/NAME of the model on the Hub that this one was made from; a revision may stand behind it."""
     name = (metrics.get("base_model") or "").partition("@")[0]
     return name if is_hub_id(name) else None
+
+
+def licence_of(card: str):
+    """What a card's front matter names, which may be anything. Raises ValueError or YAMLError where that cannot be read."""
+    return ModelCard(card, ignore_metadata_errors=True).data.license
 
 
 def read_config(folder: Path) -> ViTConfig:

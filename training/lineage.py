@@ -9,6 +9,7 @@ from vit_demo import hub_address
 
 TOLD = ("command", "epochs", "best_epoch", "images_seen", "seconds", "device", "dataset", "note")  # of each earlier run; the note is a person's, if any
 LEARNED, SEEN = "learned", "seen without labels"  # what earlier runs did with pictures that a later one chooses or measures on
+ANSWER_SECONDS = 10  # for the Hub to tell something about the model that a run begins with
 # A folder may hold an exact copy of a public data set. The fingerprint of all its pictures of a kind (report.combined) says so.
 KNOWN_TRAIN = {"d29b2058d15af9eda384785c16f2c728319e7a0e5d4011bccbca5f3b1eac9d91": "uoft-cs/cifar10"}
 KNOWN_TEST = {"4e39b9ff0b1b5d55828807e860e7f001ebf4f4f5ce9cbfdedd28db992860f3c9": "uoft-cs/cifar10"}

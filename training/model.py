@@ -11,11 +11,10 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from training.config import TrainConfig
-from training.lineage import base_revision, located
+from training.lineage import ANSWER_SECONDS, base_revision, located
 from vit_demo import hub_address, hub_model
 from vit_demo.errors import UserError
 
-ANSWER_SECONDS = 10  # for the Hub to tell which commit is meant
 HEAD = ("classifier.weight", "classifier.bias")
 FILTERS = (Resampling.NEAREST, Resampling.BILINEAR, Resampling.BICUBIC)  # those that training.augment has on the device
 

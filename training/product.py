@@ -7,12 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
-from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from training import card_words, figures
-from training.card import EVAL_RESULTS, LICENCE, MARKER, README, base_licence, chosen_licence, write_card
+from training.card import EVAL_RESULTS, LICENCE, MARKER, README, base_licence, chosen_licence, licence_of, write_card
 from training.extras import FACTS_FILE, TENSORS_FILE, bank_pictures
 from training.report import METRICS_FILE, read_metrics, write_bytes
 from vit_demo.classifier import FAITHFULNESS_FILE, load
@@ -50,7 +49,7 @@ def look_at_card(folder: Path, licence: str | None, pictures: bool = True) -> tu
     there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     by_hand = bool(there) and MARKER not in there
     try:
-        own = ModelCard(there, ignore_metadata_errors=True).data.license if there else None
+        own = licence_of(there) if there else None
     except (ValueError, yaml.YAMLError):
         raise UserError(f"the lines between --- at the top of {path} are no YAML table: correct them, or delete the file to have it written anew") from None
     if by_hand and licence not in (None, own):

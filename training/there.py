@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from huggingface_hub import HfApi, ModelCard
+from huggingface_hub import HfApi
 from huggingface_hub.errors import RevisionNotFoundError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from training.card import LICENCE, MARKER, README, SEAL, is_as_sent
+from training.card import LICENCE, MARKER, README, SEAL, is_as_sent, licence_of
 from training.extras import FACTS_FILE, bank_pictures
 from training.figures import MISTAKES
 from training.report import METRICS_FILE
@@ -65,7 +65,7 @@ def words(card: str) -> list[str]:
 
 def named_licence(card: str) -> str | None:
     with suppress(ValueError, yaml.YAMLError):
-        found = ModelCard(card, ignore_metadata_errors=True).data.license
+        found = licence_of(card)
         return found if isinstance(found, str) else None
     return None
 
