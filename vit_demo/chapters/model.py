@@ -40,8 +40,8 @@ def scene(look: Look) -> dict:
         story += (f"Here it claims: {claim}. " + (
             f"When it was about as sure on {split} pictures ({mono(whole(like['count']))} of them), it was right in "
             f"{mono(percent(like['accuracy']))}." if like else ""))
-    if asked(classifier):
-        story += f" {asked(classifier)}{', so it is right more often than it says' if modest(bins) else ''}."
+    if smoothed := asked(classifier):
+        story += f" {smoothed}{', so it is right more often than it says' if modest(bins) else ''}."
     body = """
 answer = float(sum(parameter.numel() for parameter in model.parameters()))
 """

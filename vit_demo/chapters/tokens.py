@@ -7,13 +7,14 @@ from vit_demo.chapters.scene import Look, earlier, live, mono, number, sizes, sn
 from vit_demo.classifier import BUNDLED
 from vit_demo.draw import pack
 from vit_demo.explain import embeddings, positions
+from vit_demo.samples import FIRST, SAMPLES
 
 NAME = "CLS + positions"
 TITLE = "How does it know where a patch was?"
 SHARES = [0.0, 0.125, 0.25, 0.5, 0.75, 1.0]
 SEEDS = 4
 MORE = 0.1  # by which a cosine of neighbours is told to be above that of any two places, and above 0
-MISLED = (15, "ship")  # a sample that the bundled model takes for something else as soon as its patches are shuffled
+MISLED = (FIRST, SAMPLES[FIRST][2])  # the bundled model takes that sample for something else as soon as its patches are shuffled
 SENT_WHOLE = 400_000  # cosines, up to 25 × 25 patches; of more, only the map of one place at a time is shown
 
 
