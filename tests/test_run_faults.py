@@ -8,7 +8,7 @@ import torch
 from transformers import ViTForImageClassification
 
 from tests.runs import again, child, dataset, flags, full_disk, quick, same_weights, weights  # noqa: F401 (dataset and quick are fixtures)
-from tests.test_checkpoint import held_elsewhere  # noqa: F401 (a fixture)
+from tests.test_alone import held_elsewhere  # noqa: F401 (a fixture)
 from tests.test_interrupt import wait_for
 from training import checkpoint, outcome, train
 from training.train import main
